@@ -1,0 +1,1 @@
+"""Train fully convolutional networks on images of any size, at native resolution."""

@@ -1,0 +1,40 @@
+"""What a network demands of its images, found by asking it."""
+
+import copy
+from bisect import bisect_left
+
+import torch
+from torch import nn
+
+from anysize.errors import UsageError
+
+__all__ = ["smallest_side"]
+
+_LARGEST_PROBE = 4096
+
+
+def smallest_side(model: nn.Module, in_channels: int) -> int:
+    """Return the side in pixels of the smallest square image that ``model`` accepts in evaluation mode.
+
+    The forward pass runs on meta tensors: shapes only, no arithmetic.
+
+    Raises:
+        UsageError: it accepts none of up to 4,096 pixels a side.
+    """
+    probe = copy.deepcopy(model).to("meta").eval()
+
+    def accepts(side: int) -> bool:
+        try:
+            with torch.no_grad():
+                probe(torch.empty(1, in_channels, side, side, device="meta"))
+        except RuntimeError:
+            return False
+        return True
+
+    # What is accepted stays accepted for larger images: the windows of convolutions and pools only gain room.
+    side = 1 + bisect_left(range(1, _LARGEST_PROBE + 1), True, key=accepts)
+    if side > _LARGEST_PROBE:
+        raise UsageError(
+            f"{type(model).__name__} accepts no image of {in_channels} channels up to {_LARGEST_PROBE} pixels a side"
+        )
+    return side

@@ -1,0 +1,111 @@
+"""A trained model on disk: weights as safetensors, and beside them a JSON card with all that is needed to use them."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from anysize.atomic import atomic_path, write_text
+from anysize.errors import CheckpointError
+from anysize.models.registry import create_model
+
+__all__ = ["ModelCard", "load_model", "save_model"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What a file of weights does not say by itself."""
+
+    model: str
+    """Name for `create_model`."""
+    classes: tuple[str, ...]
+    """Class names in the order of the logits."""
+    in_channels: int
+    """1 for grey, 3 for colour."""
+    mean: tuple[float, ...]
+    """Per channel, in 0..255: subtracted from the pixels before they are divided by ``std``."""
+    std: tuple[float, ...]
+    """Per channel, in 0..255."""
+    smallest_side: int
+    """Pixels: the smallest image side that the network takes."""
+    max_side: int | None = None
+    """Pixels: images with a longer side are shrunk to it; None leaves every image at its native size."""
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    """The network's own options."""
+    results: dict[str, float] = field(default_factory=dict)
+    """Validation results of these weights."""
+
+
+def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
+    """Write ``path`` (.safetensors) and the card beside it (.json), each atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # The weights come first: a card without weights says that it is incomplete, old weights under a new card do not.
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+    card_json = {"format": FORMAT, **dataclasses.asdict(card)}
+    write_text(path.with_suffix(".json"), json.dumps(card_json, indent=2) + "\n")
+
+
+def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
+    """Rebuild the network that ``path`` (.safetensors, its card beside it) holds, in evaluation mode.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or does not fit the network that the card names.
+    """
+    card = _read_card(path.with_suffix(".json"))
+    if not path.is_file():
+        raise CheckpointError(f"there are no weights at {path}", hint="pass a run folder or a .safetensors file")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    model = create_model(card.model, num_classes=len(card.classes), in_channels=card.in_channels, **card.model_kwargs)
+    check_fit(path, model.state_dict(), tensors)
+    model.load_state_dict(tensors)
+    return model.eval(), card
+
+
+def check_fit(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Compare two state dicts by name and shape.
+
+    Raises:
+        CheckpointError: lists what is missing, unexpected, or of another shape.
+    """
+    problems = [f"missing: {name}" for name in wanted if name not in found]
+    problems += [f"unexpected: {name}" for name in found if name not in wanted]
+    problems += [
+        f"{name} has shape {tuple(found[name].shape)}, the network's is {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if problems:
+        shown = "\n  ".join(problems[:20])
+        more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise CheckpointError(
+            f"the weights in {path} do not fit the network:\n  {shown}{more}",
+            hint="use the weights and the .json card of one and the same run",
+        )
+
+
+def _read_card(path: Path) -> ModelCard:
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no card at {path}", hint="weights need the .json file that was written beside them"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        written = content.pop("format")
+        if written != FORMAT:
+            raise CheckpointError(f"{path} has format {written}; this version of anysize reads format {FORMAT}")
+        for name in ("classes", "mean", "std"):
+            content[name] = tuple(content[name])
+        return ModelCard(**content)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a model card of anysize: {error}") from error

@@ -1,0 +1,101 @@
+"""Which rule works which torch function: exact, or refused by name."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from anysize.errors import UnsupportedOperatorError
+
+__all__ = ["dispatch", "find_rule", "register_rule", "registered_functions", "spellings"]
+
+Rule = Callable[..., Any]
+R = TypeVar("R", bound=Rule)
+
+_RULES: dict[Callable[..., Any], Rule] = {}
+
+
+def register_rule(*functions: Callable[..., Any]) -> Callable[[R], R]:
+    """Make the decorated function the rule of each of ``functions``.
+
+    A rule is called as ``rule(function, *args, **kwargs)`` with the arguments of the call as they came: ragged batches
+    where the model passed them. It returns what the function returns: a `RaggedBatch` where space survives, a plain
+    tensor where it is gone. Its contract: every real pixel of the result is what the function gives for that image
+    alone; the gradient that it sends into the padding of its inputs is zero wherever the gradient in the padding of
+    its outputs is; what it leaves in the padding is finite unless the result says that it is unknown.
+
+    A rule registered later takes the place of an earlier one.
+    """
+
+    def register(rule: R) -> R:
+        for function in functions:
+            _RULES[function] = rule
+        return rule
+
+    return register
+
+
+def spellings(name: str) -> tuple[Callable[..., Any], ...]:
+    """Return all functions by which torch spells ``name``: function, method, functional and their in-place forms."""
+    places = (torch, functional, torch.Tensor, torch.special)
+    found = [getattr(place, spelled, None) for place in places for spelled in (name, f"{name}_")]
+    unique: list[Callable[..., Any]] = []
+    for function in found:
+        if callable(function) and function not in unique:
+            unique.append(function)
+    return tuple(unique)
+
+
+def registered_functions() -> Mapping[Callable[..., Any], Rule]:
+    """Return the registry: function to rule."""
+    return dict(_RULES)
+
+
+def find_rule(function: Callable[..., Any]) -> Rule | None:
+    """Return the rule of ``function``, or None."""
+    return _RULES.get(function)
+
+
+def dispatch(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call the rule of ``function``.
+
+    Raises:
+        UnsupportedOperatorError: there is none; names the function and the module that called it.
+    """
+    rule = _RULES.get(function)
+    if rule is None:
+        raise refusal(function, "no rule says how it works on images of mixed sizes")
+    return rule(function, *args, **kwargs)
+
+
+def refusal(function: Callable[..., Any], reason: str) -> UnsupportedOperatorError:
+    """Make the error that refuses ``function``: name, module path and ``reason``."""
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", str(function))
+    path = _module_path()
+    place = f" (called in {path})" if path else ""
+    return UnsupportedOperatorError(
+        f"{name}{place} was given a ragged batch: {reason}",
+        hint="batch images of one size together, or write a rule: anysize.register_rule(function)",
+    )
+
+
+def _module_path() -> str | None:
+    """Name the innermost module on the call stack, as a path from the outermost one.
+
+    Read off the stack when an error is raised, so that it costs nothing while all is well.
+    """
+    modules: list[nn.Module] = []
+    frame = sys._getframe()
+    while frame is not None:
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, nn.Module) and (not modules or modules[-1] is not candidate):
+            modules.append(candidate)
+        frame = frame.f_back  # type: ignore[assignment]
+    if not modules:
+        return None
+    inner, outer = modules[0], modules[-1]
+    path = next((name for name, module in outer.named_modules() if module is inner), "")
+    return ".".join(part for part in (type(outer).__name__, path) if part)

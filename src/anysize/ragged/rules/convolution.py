@@ -1,0 +1,55 @@
+"""Convolution: zeros right beyond each image's border, as if the image were alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.registry import refusal, register_rule
+from anysize.ragged.windows import output_sizes, per_axis
+from anysize.sizes import Window
+
+__all__: list[str] = []
+
+
+@register_rule(functional.conv1d, functional.conv2d, functional.conv3d)
+def convolution(
+    function: Callable[..., Any],
+    input: RaggedBatch,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> RaggedBatch:
+    """Convolve a ragged batch: (N, C_in, *spatial) -> (N, C_out, *spatial').
+
+    Only outputs near the right and bottom border read beyond an image, and there only the pixels that the padding
+    argument puts there: with ``padding=0`` nothing is cleared, otherwise the canvas is, so that they read zeros.
+    """
+    if not isinstance(input, RaggedBatch) or isinstance(weight, RaggedBatch):
+        raise refusal(function, "only its input may be ragged, not its weight")
+    windows = _windows(input.spatial_axes, weight, stride, padding, dilation)
+    sizes = output_sizes(function, input, windows)
+    reads_beyond = any(window.padding_after > 0 for window in windows)
+    canvas = input.cleared() if reads_beyond else input.settled()
+    result = function(canvas, weight, bias, stride, padding, dilation, groups)
+    return RaggedBatch(result, sizes, padding=Padding.FINITE)
+
+
+def _windows(axes: int, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> list[Window]:
+    strides, dilations = per_axis(stride, axes), per_axis(dilation, axes)
+    kernels = tuple(weight.shape[2:])
+    if padding == "same":
+        # As torch has it: an odd total puts the extra zero after the image.
+        totals = [d * (k - 1) for d, k in zip(dilations, kernels, strict=True)]
+        pads = [(total // 2, total - total // 2) for total in totals]
+    else:
+        pads = [(pad, pad) for pad in per_axis(0 if padding == "valid" else padding, axes)]
+    return [
+        Window(kernel=k, stride=s, padding_before=before, padding_after=after, dilation=d)
+        for k, s, (before, after), d in zip(kernels, strides, pads, dilations, strict=True)
+    ]

@@ -1,0 +1,146 @@
+"""Pooling: local windows that never see the padding, and global pools over the real pixels only."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.registry import refusal, register_rule
+from anysize.ragged.windows import output_sizes, per_axis
+from anysize.sizes import Window
+
+__all__: list[str] = []
+
+
+@register_rule(functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)
+def max_pool(
+    function: Callable[..., Any],
+    input: RaggedBatch,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> RaggedBatch:
+    """Take the maximum in windows: (N, C, *spatial) -> (N, C, *spatial')."""
+    if return_indices:
+        raise refusal(function, "return_indices=True gives positions on the canvas, not on each image")
+    axes = input.spatial_axes
+    pads = per_axis(padding, axes)
+    windows = [
+        Window(kernel=k, stride=s, padding_before=p, padding_after=p, dilation=d, ceil_mode=ceil_mode)
+        for k, s, p, d in zip(
+            per_axis(kernel_size, axes),
+            per_axis(kernel_size if stride is None or stride == [] else stride, axes),
+            pads,
+            per_axis(dilation, axes),
+            strict=True,
+        )
+    ]
+    sizes = output_sizes(function, input, windows)
+    if ceil_mode or any(pads):
+        # Windows hang over the border. The lowest finite number, not -inf: padding stays finite, and Inductor
+        # miscompiles max-pooling over -inf on CPUs.
+        canvas = input.masked(torch.finfo(input.dtype).min)
+    else:
+        canvas = input.settled()
+    result = function(canvas, kernel_size, stride, padding, dilation, ceil_mode)
+    return RaggedBatch(result, sizes, padding=Padding.FINITE)
+
+
+@register_rule(functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
+def avg_pool(
+    function: Callable[..., Any],
+    input: RaggedBatch,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> RaggedBatch:
+    """Average in windows that lie inside the image: (N, C, *spatial) -> (N, C, *spatial')."""
+    axes = input.spatial_axes
+    if ceil_mode or any(per_axis(padding, axes)):
+        raise refusal(function, "average pooling is exact for padding=0 and ceil_mode=False only")
+    strides = per_axis(kernel_size if stride is None or stride == [] else stride, axes)
+    windows = [Window(kernel=k, stride=s) for k, s in zip(per_axis(kernel_size, axes), strides, strict=True)]
+    sizes = output_sizes(function, input, windows)
+    extra = {} if divisor_override is None else {"divisor_override": divisor_override}
+    result = function(input.settled(), kernel_size, strides, padding, ceil_mode, count_include_pad, **extra)
+    return RaggedBatch(result, sizes, padding=Padding.FINITE)
+
+
+@register_rule(functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d)
+def adaptive_avg_pool(function: Callable[..., Any], input: RaggedBatch, output_size: Any) -> Tensor:
+    """Average each image over all its pixels: (N, C, *spatial) -> a plain (N, C, 1, ...) tensor."""
+    _require_global(function, output_size)
+    return _global_mean(input, keepdim=True)
+
+
+@register_rule(functional.adaptive_max_pool1d, functional.adaptive_max_pool2d, functional.adaptive_max_pool3d)
+def adaptive_max_pool(
+    function: Callable[..., Any], input: RaggedBatch, output_size: Any, return_indices: bool = False
+) -> Tensor:
+    """Take each image's maximum over all its pixels: (N, C, *spatial) -> a plain (N, C, 1, ...) tensor."""
+    _require_global(function, output_size)
+    if return_indices:
+        raise refusal(function, "return_indices=True gives positions on the canvas, not on each image")
+    # The pool itself is called, not amax: of several equal maxima it sends the gradient to the first alone.
+    pooled: Tensor = function(input.masked(torch.finfo(input.dtype).min), output_size)
+    return pooled
+
+
+@register_rule(torch.mean, Tensor.mean)
+def mean(
+    function: Callable[..., Any], input: RaggedBatch, dim: Any = None, keepdim: bool = False, **options: Any
+) -> Tensor:
+    """Average over all spatial axes: (N, C, *spatial) -> a plain (N, C) or (N, C, 1, ...) tensor."""
+    _require_spatial(function, input, dim, options)
+    return _global_mean(input, keepdim=keepdim)
+
+
+@register_rule(torch.sum, Tensor.sum)
+def sum_(
+    function: Callable[..., Any], input: RaggedBatch, dim: Any = None, keepdim: bool = False, **options: Any
+) -> Tensor:
+    """Sum over all spatial axes: (N, C, *spatial) -> a plain (N, C) or (N, C, 1, ...) tensor."""
+    axes = _require_spatial(function, input, dim, options)
+    return input.masked(0.0).sum(axes, keepdim=keepdim)
+
+
+@register_rule(torch.amax, Tensor.amax)
+def amax(function: Callable[..., Any], input: RaggedBatch, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """Maximum over all spatial axes: (N, C, *spatial) -> a plain (N, C) or (N, C, 1, ...) tensor."""
+    axes = _require_spatial(function, input, dim, {})
+    return input.masked(torch.finfo(input.dtype).min).amax(axes, keepdim=keepdim)
+
+
+def _global_mean(input: RaggedBatch, *, keepdim: bool) -> Tensor:
+    axes = tuple(range(2, input.dim()))
+    total = input.masked(0.0).sum(axes, keepdim=keepdim)
+    areas = input.canvas.new_tensor(input.areas)
+    return total / areas.reshape(-1, *(1,) * (total.dim() - 1))
+
+
+def _require_global(function: Callable[..., Any], output_size: Any) -> None:
+    wanted = output_size if isinstance(output_size, list | tuple) else [output_size]
+    if any(length != 1 for length in wanted):
+        raise refusal(function, f"adaptive pooling is exact for output size 1 only, not {output_size}")
+
+
+def _require_spatial(
+    function: Callable[..., Any], input: RaggedBatch, dim: Any, options: dict[str, Any]
+) -> tuple[int, ...]:
+    """Accept a reduction over exactly the spatial axes, and nothing else."""
+    spatial = tuple(range(2, input.dim()))
+    given = () if dim is None else tuple(dim) if isinstance(dim, list | tuple) else (dim,)
+    if tuple(sorted(axis % input.dim() for axis in given)) != spatial:
+        raise refusal(function, f"it reduces over axes {dim}; only all spatial axes {spatial} together are exact")
+    if any(value is not None for value in options.values()):
+        raise refusal(function, f"the options {sorted(options)} have no exact rule")
+    return spatial

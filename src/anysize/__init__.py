@@ -1,1 +1,70 @@
-"""Train fully convolutional networks on images of any size, at native resolution."""
+"""Train fully convolutional networks on images of any size, at native resolution: exactly, and at fixed-size speed.
+
+    import anysize
+
+    batch = anysize.RaggedBatch.from_images(images)  # C x H x W tensors of any sizes
+    out = model(batch)                               # an unmodified nn.Module
+
+Names are imported when they are first used: ``import anysize`` costs nothing, and loads neither torch nor matplotlib.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from anysize.version import __version__
+
+if TYPE_CHECKING:
+    from anysize.batching import BatchSampler, plan_epoch
+    from anysize.inference import EvalConfig, PredictConfig
+    from anysize.inference.evaluate import evaluate
+    from anysize.inference.predict import predict
+    from anysize.loading import collate
+    from anysize.models import create_model, list_models
+    from anysize.ragged import RaggedBatch, register_rule
+    from anysize.training import TrainConfig
+    from anysize.training.run import train
+
+_HOMES = {
+    "BatchSampler": "anysize.batching",
+    "EvalConfig": "anysize.inference",
+    "PredictConfig": "anysize.inference",
+    "RaggedBatch": "anysize.ragged",
+    "TrainConfig": "anysize.training",
+    "collate": "anysize.loading",
+    "create_model": "anysize.models",
+    "evaluate": "anysize.inference.evaluate",
+    "list_models": "anysize.models",
+    "plan_epoch": "anysize.batching",
+    "predict": "anysize.inference.predict",
+    "register_rule": "anysize.ragged",
+    "train": "anysize.training.run",
+}
+
+__all__ = [
+    "BatchSampler",
+    "EvalConfig",
+    "PredictConfig",
+    "RaggedBatch",
+    "TrainConfig",
+    "__version__",
+    "collate",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "plan_epoch",
+    "predict",
+    "register_rule",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'anysize' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,1 +1,31 @@
+"""Sizes and limits in, a plan out: which images go together, on which canvas, in which order."""
 
+from anysize.batching.epoch import plan_epoch
+from anysize.batching.plan import MicroBatch, Plan, Step
+from anysize.batching.sampler import BatchSampler
+from anysize.batching.waste import (
+    SquareResize,
+    UsualWays,
+    Waste,
+    WorstMicroBatches,
+    measure_waste,
+    padding_share,
+    usual_ways,
+    worst_micro_batch,
+)
+
+__all__ = [
+    "BatchSampler",
+    "MicroBatch",
+    "Plan",
+    "SquareResize",
+    "Step",
+    "UsualWays",
+    "Waste",
+    "WorstMicroBatches",
+    "measure_waste",
+    "padding_share",
+    "plan_epoch",
+    "usual_ways",
+    "worst_micro_batch",
+]

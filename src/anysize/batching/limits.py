@@ -1,0 +1,113 @@
+"""What a plan can be made of: every argument is checked here, and refused with the fix in the message."""
+
+import operator
+from typing import SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from anysize.batching.segments import Ints
+from anysize.errors import PlanError
+
+__all__ = ["MAX_SIDE", "check_at_least_one", "check_fits", "check_integer", "check_sizes", "round_up"]
+
+MAX_SIDE = 2**26
+"""The largest height or width that is accepted, in pixels: areas then stay exact in float64 (2^52)."""
+
+
+def check_sizes(sizes: npt.ArrayLike) -> Ints:
+    """Return sizes as an (N, 2) int64 array of (height, width).
+
+    Raises:
+        PlanError: it is empty, of another shape, not of integers, or a side is not between 1 and
+            ``MAX_SIDE``.
+    """
+    try:
+        array = np.asarray(sizes)
+    except ValueError:
+        raise PlanError("sizes are not all pairs", hint="give one (height, width) for each image") from None
+    if array.size == 0:
+        raise PlanError("there are no images: sizes is empty", hint="give one (height, width) for each image")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PlanError(
+            f"sizes have shape {array.shape}; (number of images, 2) is needed",
+            hint="give one (height, width) for each image",
+        )
+    if array.dtype.kind not in "iu":
+        raise PlanError(
+            f"sizes are of type {array.dtype}; integers are needed",
+            hint="heights and widths are whole pixels",
+        )
+    bad = np.flatnonzero(((array < 1) | (array > MAX_SIDE)).any(axis=1))
+    if bad.size:
+        height, width = array[bad[0]]
+        raise PlanError(
+            f"{_count(bad.size, 'image')} of {len(array)} cannot be: image {bad[0]} is {height}x{width} "
+            f"(height x width); each side must be 1 to {MAX_SIDE} pixels",
+            hint="leave such images out, or measure them again",
+        )
+    return array.astype(np.int64)
+
+
+def check_integer(name: str, value: SupportsIndex) -> int:
+    """Return ``value`` as an int, or raise `PlanError`."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise PlanError(f"{name} is {value!r}; an integer is needed") from None
+
+
+def check_at_least_one(name: str, value: SupportsIndex) -> int:
+    """Return ``value`` as an int, or raise `PlanError` if it is no integer or less than 1."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise PlanError(f"{name} is {value!r}; an integer of at least 1 is needed") from None
+    if number < 1 or isinstance(value, bool):
+        raise PlanError(f"{name} is {value!r}; an integer of at least 1 is needed")
+    return number
+
+
+def round_up(sizes: Ints, multiple_of: int) -> Ints:
+    """Heights and widths rounded up to multiples of ``multiple_of``: the same shape."""
+    return -(-sizes // multiple_of) * multiple_of
+
+
+def check_fits(sizes: Ints, max_pixels: int, multiple_of: int) -> None:
+    """Raise `PlanError` if the canvas of some image alone has more than ``max_pixels`` pixels."""
+    canvas_sizes = round_up(sizes, multiple_of)
+    areas = canvas_sizes[:, 0] * canvas_sizes[:, 1]
+    over = np.flatnonzero(areas > max_pixels)
+    if not over.size:
+        return
+    largest = over[np.argmax(areas[over])]
+    height, width = canvas_sizes[largest]
+    side = _largest_side(sizes[over], max_pixels, multiple_of)
+    shrink = f", or --max-side {side} so that all images fit in {max_pixels}" if side else ""
+    raise PlanError(
+        f"{_count(over.size, 'image')} of {len(sizes)} {'needs' if over.size == 1 else 'need'} more than "
+        f"max_pixels={max_pixels}; the largest is image {largest}: its canvas alone is {height}x{width} "
+        f"(height x width), {areas[largest]} pixels",
+        hint=f"--max-pixels {areas[largest]}{shrink}",
+    )
+
+
+def _largest_side(sizes: Ints, max_pixels: int, multiple_of: int) -> int:
+    """The longer side to shrink ``sizes`` to, aspects kept, for all canvases to fit; 0 if none does."""
+    longer, shorter = sizes.max(axis=1), sizes.min(axis=1)
+    fits, fails = 0, int(longer.max())
+    while fails - fits > 1:
+        side = (fits + fails) // 2
+        # Rounded up: however a resize rounds the shorter side, it is no longer than this.
+        shrunk = np.stack(
+            [np.minimum(longer, side), np.minimum(shorter, -(-shorter * side // longer))], axis=1
+        )
+        if (round_up(shrunk, multiple_of).prod(axis=1) <= max_pixels).all():
+            fits = side
+        else:
+            fails = side
+    return fits
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,42 @@
+"""``anysize train``."""
+
+from anysize.cli.output import write_json, write_lines
+from anysize.training.config import TrainConfig
+
+SUMMARY = "train a classifier on images of any size"
+DESCRIPTION = """
+Train a classifier on a folder of images (one folder a class, with train/ and val/ or without) or a CSV file, each image
+at its native size. Writes a run folder: weights, checkpoint, metrics.csv, previews, figures, TensorBoard.
+"""
+EXAMPLES = """
+  anysize train photos/ --output runs/a
+  anysize train photos/ --model fcn_small --epochs 10 --opt sgd --lr 0.05
+  anysize train digits/ --hflip 0 --in-channels 1
+  anysize train photos/ --max-side 1024 --max-pixels 4000000
+  anysize train photos/ --config runs/a/config.yaml --lr 0.001 --output runs/b
+  anysize train --resume runs/a --epochs 60
+"""
+OPTIONS = TrainConfig
+
+
+def run(options: TrainConfig, *, as_json: bool) -> int:
+    """Train, and say where the results are."""
+    from anysize.training.run import train  # torch is imported with it
+
+    result = train(options)
+    if as_json:
+        write_json({**vars(result), "run": str(result.run)})
+    else:
+        write_lines(
+            f"{result.ended} after {result.epochs} epochs; run folder: {result.run}",
+            *_best_lines(result.best_epoch, result.best),
+        )
+    return 130 if result.ended == "interrupted" else 0
+
+
+def _best_lines(best_epoch: int | None, best: dict[str, float]) -> list[str]:
+    if best_epoch is None:
+        return ["no epoch was finished, so there are no best weights"]
+    return [
+        f"best epoch {best_epoch}: validation accuracy {best['val_accuracy']:.2%}, loss {best['val_loss']:.4f}",
+    ]

@@ -1,0 +1,116 @@
+"""Asking the index about many files at once, and one error for all that cannot be read."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anysize.data.images import ImageHeader
+from anysize.data.index import ImageCheck, Progress, SizeIndex
+from anysize.data.options import DataOptions
+from anysize.data.problems import FileProblem, describe
+from anysize.data.table import ImageTable
+from anysize.errors import UnreadableImagesError
+
+__all__ = ["Scanned", "check_files", "refuse_unreadable", "scan_table"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """The headers of many files.
+
+    Args:
+        table: the images whose header can be read; without labels.
+        readable: (N,) mask over all the files: which of them are in the table.
+        problems: the other files.
+        notes: what a user should know.
+    """
+
+    table: ImageTable
+    readable: NDArray[np.bool_]
+    problems: tuple[FileProblem, ...]
+    notes: tuple[str, ...]
+
+
+def scan_table(
+    root: Path,
+    paths: Sequence[str],
+    options: DataOptions,
+    index: SizeIndex | None,
+    progress: Progress | None,
+) -> Scanned:
+    """Read the headers of ``root / path`` for all ``paths``; None for ``index`` is the user's own."""
+    with _opened(index) as known:
+        found = known.scan(
+            [root / path for path in paths],
+            workers=options.workers,
+            max_image_pixels=options.max_image_pixels,
+            progress=progress,
+        )
+        notes = known.notes
+    pairs = list(zip(paths, found, strict=True))
+    headers = [item for item in found if isinstance(item, ImageHeader)]
+    table = ImageTable(
+        root=root,
+        paths=tuple(path for path, item in pairs if isinstance(item, ImageHeader)),
+        labels=None,
+        sizes=np.array([(item.height, item.width) for item in headers], np.int64).reshape(-1, 2),
+        channels=np.array([item.channels for item in headers], np.int8),
+    )
+    animated = sum(header.frames > 1 for header in headers)
+    if animated:
+        notes += (f"{animated} of the files hold several frames or pages: only the first of each is used",)
+    return Scanned(
+        table=table,
+        readable=np.array([isinstance(item, ImageHeader) for item in found], np.bool_),
+        problems=_problems(pairs),
+        notes=notes,
+    )
+
+
+def check_files(
+    root: Path,
+    paths: Sequence[str],
+    options: DataOptions,
+    index: SizeIndex | None,
+    progress: Progress | None,
+) -> tuple[list[ImageCheck | FileProblem], tuple[FileProblem, ...], tuple[str, ...]]:
+    """Decode ``root / path`` for all ``paths``: what was found of each, the problems, and notes."""
+    with _opened(index) as known:
+        found = known.check(
+            [root / path for path in paths],
+            workers=options.workers,
+            max_image_pixels=options.max_image_pixels,
+            progress=progress,
+        )
+        return found, _problems(list(zip(paths, found, strict=True))), known.notes
+
+
+def _problems(pairs: Sequence[tuple[str, object]]) -> tuple[FileProblem, ...]:
+    return tuple(FileProblem(path, item.reason) for path, item in pairs if isinstance(item, FileProblem))
+
+
+def _opened(index: SizeIndex | None) -> SizeIndex | nullcontext[SizeIndex]:
+    """The user's own index, to be closed, or the caller's, which stays open."""
+    return SizeIndex() if index is None else nullcontext(index)
+
+
+def refuse_unreadable(problems: Sequence[FileProblem], count: int, options: DataOptions) -> None:
+    """Raise one error for all unreadable files, unless they are to be skipped and others are left."""
+    if not problems:
+        return
+    none_left = len(problems) == count
+    if options.skip_unreadable and not none_left:
+        return
+    message = f"{len(problems)} of {count} images cannot be read:\n{describe(problems)}"
+    if none_left:
+        raise UnreadableImagesError(
+            message, hint="convert them to JPEG or PNG; no image would be left without them"
+        )
+    raise UnreadableImagesError(
+        message,
+        hint="--skip-unreadable leaves them out and lists every one; or repair or delete the files",
+    )

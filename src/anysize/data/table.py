@@ -1,0 +1,82 @@
+"""Which images there are, with all that is known of them without decoding."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from anysize.errors import UsageError
+
+__all__ = ["ImageTable"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """N images, column by column.
+
+    Args:
+        root: folder that ``paths`` are relative to.
+        paths: N paths, posix style.
+        labels: (N,) int64 class of each image, or None where nothing is labelled.
+        sizes: (N, 2) int64 native height and width, EXIF orientation applied.
+        channels: (N,) int8: 1 where the file's content is grey, else 3.
+
+    Raises:
+        UsageError: columns of different lengths.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    sizes: NDArray[np.int64]
+    channels: NDArray[np.int8]
+
+    def __post_init__(self) -> None:
+        n = len(self.paths)
+        shapes = [self.sizes.shape, self.channels.shape]
+        expected: list[tuple[int, ...]] = [(n, 2), (n,)]
+        if self.labels is not None:
+            shapes.append(self.labels.shape)
+            expected.append((n,))
+        if shapes != expected:
+            raise UsageError(
+                f"a table of {n} paths got sizes, channels and labels of shapes {shapes}; not {expected}",
+                hint="give each column one entry for each path",
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def select(self, which: ArrayLike) -> "ImageTable":
+        """The rows for which a mask (N,) is True, or the rows with these indices, in their order.
+
+        Raises:
+            UsageError: a mask of another length, or an index out of range.
+        """
+        rows = np.asarray(which)
+        if rows.dtype == np.bool_:
+            if rows.shape != (len(self),):
+                raise UsageError(f"a mask of shape {rows.shape} for a table of {len(self)} images")
+            rows = np.flatnonzero(rows)
+        rows = rows.astype(np.int64).reshape(-1)  # an empty list is an array of floats
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise UsageError(f"indices {rows.min()}..{rows.max()} for a table of {len(self)} images")
+        return ImageTable(
+            root=self.root,
+            paths=tuple(self.paths[row] for row in rows),
+            labels=None if self.labels is None else self.labels[rows],
+            sizes=self.sizes[rows],
+            channels=self.channels[rows],
+        )
+
+    def joined(self, other: "ImageTable") -> "ImageTable":
+        """The rows of this table, then those of ``other``; labels only where both have them."""
+        labelled = self.labels is not None and other.labels is not None
+        return ImageTable(
+            root=self.root,
+            paths=self.paths + other.paths,
+            labels=np.concatenate([self.labels, other.labels]) if labelled else None,
+            sizes=np.concatenate([self.sizes, other.sizes]),
+            channels=np.concatenate([self.channels, other.channels]),
+        )

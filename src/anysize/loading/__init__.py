@@ -1,0 +1,7 @@
+"""From a plan and files to ragged batches, read and decoded in parallel."""
+
+from anysize.loading.collate import collate
+from anysize.loading.loader import PlanLoader
+from anysize.loading.raw import Normalisation, RawBatch
+
+__all__ = ["Normalisation", "PlanLoader", "RawBatch", "collate"]

@@ -1,0 +1,89 @@
+"""A DataLoader that follows a plan: workers build whole micro-batches, in the plan's order."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from anysize.batching import MicroBatch, Plan
+from anysize.data import ImageDataset
+from anysize.loading.raw import RawBatch
+
+__all__ = ["PlanLoader"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a worker is asked for. The epoch travels along, because augmentation depends on it."""
+
+    micro_batch: MicroBatch
+    epoch: int
+
+
+class _Workshop(Dataset[RawBatch]):
+    """Fills orders, in a worker process."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, order: Any) -> RawBatch:
+        indices = order.micro_batch.indices
+        images = [self.dataset.load(index, order.epoch) for index in indices]
+        labels = [self.dataset.label(index) for index in indices] if self.dataset.table.labels is not None else None
+        return RawBatch.from_arrays(images, order.micro_batch.canvas, labels, indices)
+
+
+class _Orders(Sampler[_Order]):
+    """The orders of one rank's part of a plan, from a given step on."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.epoch = 0
+        self.first_step = 0
+
+    def __iter__(self) -> Iterator[_Order]:
+        assert self.plan is not None  # noqa: S101 - set by PlanLoader.steps alone
+        for number in range(self.first_step, len(self.plan)):
+            for micro_batch in self.plan[number].micro_batches:
+                yield _Order(micro_batch, self.epoch)
+
+
+def _prepare_worker(_: int) -> None:
+    # Ctrl-C reaches the whole process group; the main process decides, and finishes its step with the workers alive.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class PlanLoader:
+    """Reads, decodes and lays out the micro-batches of plans over one data set, in parallel.
+
+    Args:
+        dataset: where images come from.
+        workers: processes, kept from one epoch to the next; 0 works in this process.
+        pin_memory: hand batches over in page-locked memory (for a GPU).
+    """
+
+    def __init__(self, dataset: ImageDataset, *, workers: int, pin_memory: bool = False) -> None:
+        self._orders = _Orders()
+        self._loader: DataLoader[RawBatch] = DataLoader(
+            _Workshop(dataset),
+            sampler=self._orders,  # type: ignore[arg-type]
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin_memory and torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+            worker_init_fn=_prepare_worker if workers else None,
+            generator=torch.Generator(),  # its own: loading draws nothing from the model's random numbers
+        )
+
+    def steps(self, plan: Plan, *, epoch: int = 0, first_step: int = 0) -> Iterator[Iterator[RawBatch]]:
+        """Give, for each step of ``plan`` (one rank's), an iterator over its micro-batches.
+
+        Each step's iterator must be used up before the next step is asked for.
+        """
+        self._orders.plan, self._orders.epoch, self._orders.first_step = plan, epoch, first_step
+        batches = iter(self._loader)
+        for number in range(first_step, len(plan)):
+            yield (next(batches) for _ in plan[number].micro_batches)

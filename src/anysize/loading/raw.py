@@ -1,0 +1,80 @@
+"""What travels from a worker process: bytes on a canvas, and how they become a ragged batch of floats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anysize.ragged import Padding, RaggedBatch
+
+__all__ = ["Normalisation", "RawBatch"]
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Images as they were decoded: a quarter of the memory of float32."""
+
+    canvas: Tensor
+    """uint8 (N, C, H, W) in channels_last memory, each image in the top-left corner."""
+    sizes: tuple[tuple[int, int], ...]
+    """(height, width) of each image."""
+    targets: Tensor | None
+    """int64 (N,) class indices, or None for images without labels."""
+    indices: tuple[int, ...]
+    """The place of each image in its table."""
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Sequence[NDArray[np.uint8]],
+        canvas: tuple[int, int],
+        targets: Sequence[int] | None,
+        indices: Sequence[int],
+    ) -> "RawBatch":
+        """Lay uint8 images (H, W, C) on a canvas (height, width)."""
+        pixels = np.zeros((len(images), *canvas, images[0].shape[2]), dtype=np.uint8)
+        for place, image in zip(pixels, images, strict=True):
+            place[: image.shape[0], : image.shape[1]] = image
+        return cls(
+            canvas=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            sizes=tuple((image.shape[0], image.shape[1]) for image in images),
+            targets=None if targets is None else torch.tensor(targets, dtype=torch.int64),
+            indices=tuple(indices),
+        )
+
+    @property
+    def num_real(self) -> int:
+        """The number of real pixels."""
+        return sum(height * width for height, width in self.sizes)
+
+    @property
+    def num_canvas(self) -> int:
+        """The canvas area times the number of images."""
+        return self.canvas.shape[0] * self.canvas.shape[2] * self.canvas.shape[3]
+
+    def pin_memory(self) -> "RawBatch":
+        """Return the batch in page-locked memory; DataLoader calls this for ``pin_memory=True``."""
+        targets = None if self.targets is None else self.targets.pin_memory()
+        return RawBatch(self.canvas.pin_memory(), self.sizes, targets, self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Per channel: ``(pixel - mean) / std``, with pixels, mean and std in 0..255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, raw: RawBatch, device: torch.device, *, channels_last: bool = True) -> RaggedBatch:
+        """Turn bytes into a ragged batch of float32 on ``device``, its padding zero *after* normalisation."""
+        pixels = raw.canvas.to(device, non_blocking=True)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        canvas = pixels.to(torch.float32, memory_format=layout)
+        shape = (1, -1, 1, 1)
+        canvas.sub_(canvas.new_tensor(self.mean).reshape(shape)).div_(canvas.new_tensor(self.std).reshape(shape))
+        batch = RaggedBatch(canvas, raw.sizes, padding=Padding.FINITE)
+        batch.zeroed()
+        return batch

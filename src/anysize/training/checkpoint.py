@@ -1,0 +1,90 @@
+"""Checkpoints: all that a run needs to go on, in one safetensors file, and no pickle."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from anysize.atomic import atomic_path
+from anysize.errors import CheckpointError
+from anysize.models.saved import check_fit
+
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+
+_FORMAT = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What `load_checkpoint` found besides the tensors, which it has put in place."""
+
+    progress: dict[str, Any]
+    """Plain values: epoch, step, history and the like."""
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+) -> None:
+    """Write model, optimiser, random state and ``progress`` (plain JSON values) to ``path``, atomically."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    state = optimizer.state_dict()["state"]
+    for parameter, values in state.items():
+        for name, value in values.items():
+            if value is not None:
+                tensors[f"optimizer.{parameter}.{name}"] = torch.as_tensor(value)
+    tensors["random.torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata={"format": _FORMAT, "progress": json.dumps(progress)})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
+    """Put the tensors of ``path`` into ``model`` and ``optimizer``, restore the random state, return the rest.
+
+    Raises:
+        CheckpointError: no such file, damaged, or of another network or optimiser.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no checkpoint at {path}", hint="--resume takes the folder of a run that was started before"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if metadata.get("format") != _FORMAT:
+            raise CheckpointError(f"{path} is no checkpoint of anysize in format {_FORMAT}")
+        progress = json.loads(metadata["progress"])
+    except (SafetensorError, OSError, json.JSONDecodeError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    check_fit(path, model.state_dict(), parts["model"])
+    model.load_state_dict(parts["model"])
+    _restore_optimizer(path, optimizer, parts["optimizer"])
+    torch.set_rng_state(parts["random"]["torch"])
+    if "cuda" in parts["random"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(parts["random"]["cuda"])
+    return Checkpoint(progress)
+
+
+def _restore_optimizer(path: Path, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        parameter, _, key = name.partition(".")
+        state.setdefault(int(parameter), {})[key] = tensor
+    content = optimizer.state_dict()
+    content["state"] = state
+    try:
+        optimizer.load_state_dict(content)
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint {path} is of another optimiser: {error}") from error

@@ -1,0 +1,107 @@
+"""The options of a training run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from tyro.conf import Positional, arg
+
+from anysize.errors import UsageError
+from anysize.options import BatchOptions, DeviceOptions, ImageOptions, require
+
+__all__ = ["TrainConfig", "parse_model_kwargs"]
+
+_DEFAULT_LR = {"adamw": 2e-3, "sgd": 0.05}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
+    """What `train` does; every field is a flag of ``anysize train``."""
+
+    data: Annotated[Path | None, Positional, arg(metavar="DATA")] = None
+    """Folder with images in class folders (with train/ and val/ or without), or a CSV file with path,label[,split]."""
+    output: Path | None = None
+    """The run folder; by default runs/DATA-MODEL, numbered."""
+    resume: Path | None = None
+    """Go on with this run folder, from its last checkpoint, with its own options; flags given beside it override."""
+    model: str = "resnet9"
+    """Name of the network: fcn_small, resnet9."""
+    model_kwargs: tuple[str, ...] = ()
+    """Options of the network, as name=value: width=64, final_relu=false."""
+    in_channels: Literal["auto", "1", "3"] = "auto"
+    """1 for grey, 3 for colour; 'auto' is 1 where every training image is grey."""
+    epochs: int = 30
+    """Passes over the training images."""
+    patience: int = 10
+    """Stop after so many epochs without a better validation result; 0 never stops early."""
+    opt: Literal["adamw", "sgd"] = "adamw"
+    """Optimiser; 'sgd' has Nesterov momentum."""
+    lr: float | None = None
+    """Highest learning rate; by default 0.002 for adamw, 0.05 for sgd."""
+    momentum: float = 0.9
+    """Momentum of sgd, beta1 of adamw."""
+    weight_decay: float = 0.02
+    """Weight decay, not applied to biases and normalisation layers."""
+    sched: Literal["cosine", "poly", "plateau", "constant"] = "cosine"
+    """Learning rate after the warm-up: cosine to zero, (1 - t)^0.9, cut on a plateau of the validation loss, or
+    constant."""
+    warmup_epochs: float = 1.0
+    """Epochs in which the learning rate rises linearly from zero."""
+    plateau_patience: int = 4
+    """Epochs without a lower validation loss before 'plateau' cuts the rate."""
+    plateau_factor: float = 0.2
+    """What 'plateau' multiplies the rate by."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all classes."""
+    hflip: float = 0.5
+    """Probability of mirroring left to right; 0 where left and right have a meaning (digits, text)."""
+    vflip: float = 0.0
+    """Probability of mirroring top to bottom."""
+    scale: tuple[float, float] = (0.8, 1.25)
+    """Scale jitter: each image is resized by a random factor between these; '1 1' keeps native sizes."""
+    crop: float = 0.9
+    """Random crops keep at least this share of each side; 1 never crops."""
+    color_jitter: float = 0.2
+    """Strength of random brightness, contrast and saturation; 0 for none."""
+    seed: int = 0
+    """The same seed gives the same run on the same machine."""
+    tensorboard: bool = True
+    """Write TensorBoard event files into the run folder."""
+
+    def __post_init__(self) -> None:
+        for base in (BatchOptions, ImageOptions, DeviceOptions):
+            base.__post_init__(self)
+        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        require(self.patience >= 0, "patience", self.patience, "at least 0 (0 never stops early)")
+        require(self.lr is None or self.lr > 0, "lr", self.lr, "greater than 0")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and less than 1")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "at least 0")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "at least 0 and less than 1")
+        require(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "between 0 and 1")
+        require(self.plateau_patience >= 1, "plateau_patience", self.plateau_patience, "at least 1")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        parse_model_kwargs(self.model_kwargs)
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after the warm-up."""
+        return _DEFAULT_LR[self.opt] if self.lr is None else self.lr
+
+
+def parse_model_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Read name=value pairs; values are read as YAML.
+
+    >>> parse_model_kwargs(("width=64", "final_relu=false"))
+    {'width': 64, 'final_relu': False}
+    """
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(
+                f"--model-kwargs was given {pair!r}; name=value is required", hint="for example width=64"
+            )
+        options[name.replace("-", "_")] = yaml.safe_load(value)
+    return options

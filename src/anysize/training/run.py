@@ -1,0 +1,231 @@
+"""`train`: from options to a run folder with trained weights."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anysize.batching import Plan, plan_epoch
+from anysize.config_file import read_config, write_config
+from anysize.console import Console
+from anysize.inference.classify import Classified, classify
+from anysize.models import save_model
+from anysize.training.checkpoint import load_checkpoint, save_checkpoint
+from anysize.training.config import TrainConfig
+from anysize.training.interrupt import StopRequest
+from anysize.training.optimizers import set_lr
+from anysize.training.progress import EpochRow, RunProgress
+from anysize.training.recorder import Recorder
+from anysize.training.run_folder import RunFolder
+from anysize.training.schedules import Plateau, scheduled_lr
+from anysize.training.setup import Setup, set_up, write_left_out
+from anysize.training.step import train_step
+
+__all__ = ["TrainResult", "train"]
+
+_COLLAPSED = 1e-6  # spread of the probabilities over the validation images
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a run came to."""
+
+    run: Path
+    """The run folder."""
+    ended: str
+    """'finished', 'stopped early' or 'interrupted'."""
+    epochs: int
+    """Epochs that were finished."""
+    best_epoch: int | None
+    """Counted from 1; None where no epoch was finished."""
+    best: EpochRow = field(default_factory=dict)
+    """The row of the best epoch."""
+
+
+def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
+    """Train a classifier as ``config`` says; what `anysize train` does.
+
+    Raises:
+        AnysizeError: with what is wrong and how to fix it.
+    """
+    console = console or Console()
+    folder, config = _open_folder(config)
+    setup = set_up(config, console)
+    progress = RunProgress(plateau=Plateau(patience=config.plateau_patience, factor=config.plateau_factor))
+    if config.resume is not None:
+        saved = load_checkpoint(folder.checkpoint, setup.model, setup.optimizer)
+        progress = RunProgress.from_json(saved.progress)
+        console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
+    else:
+        folder.create()
+    write_config(folder.config, dataclasses.replace(config, resume=None))
+    write_left_out(folder.left_out, setup.left_out)
+    run = _Run(setup, folder, progress, Recorder(folder, setup, console), console)
+    return run.go()
+
+
+def _open_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
+    """Choose the run folder, and resolve what depends on it."""
+    if config.resume is not None:
+        return RunFolder(config.resume), dataclasses.replace(config, output=config.resume)
+    if config.output is not None:
+        folder = RunFolder(config.output)
+        folder.create()
+    else:
+        stem = "run" if config.data is None else config.data.resolve().stem
+        folder = RunFolder.numbered(Path("runs"), f"{stem}-{config.model}")
+    return folder, dataclasses.replace(config, output=folder.root)
+
+
+class _Run:
+    """A run between its start (or resumption) and its end."""
+
+    def __init__(
+        self, setup: Setup, folder: RunFolder, progress: RunProgress, recorder: Recorder, console: Console
+    ) -> None:
+        self.setup, self.folder, self.progress = setup, folder, progress
+        self.recorder, self.console = recorder, console
+        self.config = setup.config
+        self.best_results: Classified | None = None
+        """Of the best epoch, where it ran in this process."""
+
+    def go(self) -> TrainResult:
+        """Train until the last epoch, an early stop or an interruption; everything is saved in each case."""
+        self.recorder.event("start", epoch=self.progress.epoch, step=self.progress.step)
+        self.recorder.table_head()
+        with StopRequest() as stop:
+            while (ended := self._ended(stop)) is None:
+                self._train_epoch(stop)
+                if not stop.requested:
+                    self._finish_epoch()
+                self._save()
+        return self._close(ended)
+
+    def _ended(self, stop: StopRequest) -> str | None:
+        if stop.requested:
+            return "interrupted"
+        if self.progress.epoch >= self.config.epochs:
+            return "finished"
+        if self.config.patience and self.progress.epochs_since_best >= self.config.patience:
+            return "stopped early"
+        return None
+
+    def _plan(self) -> Plan:
+        return plan_epoch(
+            self.setup.train.sizes(self.progress.epoch),
+            self.config.batch_size,
+            max_pixels=self.config.max_pixels,
+            mixing=self.config.mixing,
+            seed=self.config.seed,
+            epoch=self.progress.epoch,
+        )
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        """Run the steps of the epoch that are not done yet."""
+        progress, setup, config = self.progress, self.setup, self.config
+        plan = self._plan()
+        setup.model.train()
+        steps = setup.train_loader.steps(plan, epoch=progress.epoch, first_step=progress.step)
+        with self.console.bar(f"epoch {progress.epoch + 1}/{config.epochs}", len(plan)) as bar:
+            bar.advance(progress.step)
+            for batches in steps:
+                epochs_done = progress.epoch + progress.step / len(plan)
+                set_lr(setup.optimizer, scheduled_lr(config, epochs_done, progress.plateau.scale))
+                progress.sums.add(
+                    train_step(
+                        setup.model,
+                        setup.optimizer,
+                        batches,
+                        setup.normalisation,
+                        device=setup.device,
+                        channels_last=config.channels_last,
+                        label_smoothing=config.label_smoothing,
+                        name_of=lambda index: str(setup.train.path(index)),
+                    )
+                )
+                progress.step += 1
+                bar.advance(1, _status(progress))
+                if stop.requested:
+                    self.console.say("interrupted: saving")
+                    return
+
+    def _finish_epoch(self) -> None:
+        """Validate, record the epoch, and keep its weights if they are the best."""
+        results = self._validate()
+        row = self._row(results)
+        if self.config.sched == "plateau" and self.progress.plateau.update(row["val_loss"]):
+            self.console.say(f"plateau: the learning rate is cut to {self.config.peak_lr * self.progress.plateau.scale:.2e}")
+        is_best = self.progress.take(row)
+        if is_best:
+            self.best_results = results
+            self._save_weights(self.folder.best_weights, row)
+        self.recorder.epoch(self.progress, results)
+        self._warn_if_collapsed(results)
+
+    def _validate(self) -> Classified:
+        setup = self.setup
+        with self.console.bar("validating", len(setup.val)) as bar:
+            return classify(
+                setup.model,
+                setup.val_loader,
+                setup.val_plan,
+                setup.normalisation,
+                num_classes=len(setup.card.classes),
+                device=setup.device,
+                channels_last=self.config.channels_last,
+                progress=bar.advance,
+            )
+
+    def _row(self, results: Classified) -> EpochRow:
+        sums = self.progress.sums
+        return {
+            "epoch": self.progress.epoch + 1,
+            "train_loss": sums.loss / sums.num_images,
+            "train_accuracy": sums.num_right / sums.num_images,
+            "val_loss": results.loss,
+            "val_accuracy": results.confusion.accuracy,
+            "lr": self.setup.optimizer.param_groups[0]["lr"],
+            "seconds": sums.seconds,
+            "images_per_s": sums.num_images / sums.seconds,
+            "mpx_per_s": sums.mpx_per_s,
+            "padding_share": sums.padding_share,
+            "wait_share": sums.wait_share,
+        }
+
+    def _warn_if_collapsed(self, results: Classified) -> None:
+        """A network that answers the same for every image does not learn any more; say so."""
+        spread = float(results.probabilities.std(axis=0).max())
+        if len(results.probabilities) > 1 and spread < _COLLAPSED:
+            self.console.warn(
+                f"every validation image gets the same answer (the probabilities vary by {spread:.1e}): lower --lr, "
+                "and for fcn_small use --model-kwargs final_relu=false (a dead final ReLU gets no gradient)"
+            )
+            self.recorder.event("collapsed", spread=spread)
+
+    def _save_weights(self, path: Path, row: EpochRow) -> None:
+        save_model(path, self.setup.model, dataclasses.replace(self.setup.card, results=row))
+
+    def _save(self) -> None:
+        rows = self.progress.rows
+        self._save_weights(self.folder.last_weights, rows[-1] if rows else {})
+        save_checkpoint(self.folder.checkpoint, self.setup.model, self.setup.optimizer, self.progress.to_json())
+
+    def _close(self, ended: str) -> TrainResult:
+        """Draw the figures and say how it ended."""
+        self.recorder.figures(self.progress, self.best_results)
+        self.recorder.event("end", ended=ended, epochs=len(self.progress.rows))
+        self.recorder.close()
+        return TrainResult(
+            run=self.folder.root,
+            ended=ended,
+            epochs=len(self.progress.rows),
+            best_epoch=self.progress.best_epoch,
+            best=self.progress.best_row or {},
+        )
+
+
+def _status(progress: RunProgress) -> str:
+    sums = progress.sums
+    return (
+        f"loss {sums.loss / sums.num_images:.3f}  acc {sums.num_right / sums.num_images:.1%}  "
+        f"{sums.mpx_per_s:.1f} Mpx/s  padding {sums.padding_share:.1%}  wait {sums.wait_share:.1%}"
+    )

@@ -1,0 +1,96 @@
+"""What lies where in a run folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anysize.errors import UsageError
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths in the folder of one training run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """All options of the run, resolved."""
+        return self.root / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def events(self) -> Path:
+        """One JSON object a line: what happened and when."""
+        return self.root / "events.jsonl"
+
+    @property
+    def best_weights(self) -> Path:
+        """The weights of the best epoch, with their card beside them."""
+        return self.root / "weights" / "best.safetensors"
+
+    @property
+    def last_weights(self) -> Path:
+        """The weights of the last epoch, with their card beside them."""
+        return self.root / "weights" / "last.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that is needed to go on."""
+        return self.root / "checkpoints" / "last.safetensors"
+
+    @property
+    def previews(self) -> Path:
+        """A sheet of fixed validation images with their predictions, each epoch."""
+        return self.root / "previews"
+
+    @property
+    def plots(self) -> Path:
+        """Figures."""
+        return self.root / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def left_out(self) -> Path:
+        """Files that do not take part, each with its reason."""
+        return self.root / "left_out.csv"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: it exists and holds something.
+        """
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise UsageError(
+                f"the run folder {self.root} exists and is not empty",
+                hint=f"go on with it by --resume {self.root}, or choose another --output",
+            )
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def log_event(self, kind: str, time: float, content: Mapping[str, Any]) -> None:
+        """Append a line to the events: what happened (``kind``), when (seconds since 1970) and its particulars."""
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time, 3), "event": kind, **content}) + "\n")
+
+    @classmethod
+    def numbered(cls, parent: Path, stem: str) -> "RunFolder":
+        """Return the first of ``stem``, ``stem-2``, ``stem-3`` ... in ``parent`` that does not exist."""
+        number = 1
+        while True:
+            root = parent / (stem if number == 1 else f"{stem}-{number}")
+            if not root.exists():
+                return cls(root)
+            number += 1

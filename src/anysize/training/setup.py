@@ -1,0 +1,201 @@
+"""Everything that a run needs, built from its options."""
+
+import csv
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from anysize.atomic import write_text
+from anysize.batching import Plan
+from anysize.console import Console
+from anysize.data import (
+    Augmentation,
+    CheckedSource,
+    DataOptions,
+    DataSource,
+    FileProblem,
+    ImageDataset,
+    ImageTable,
+    check_source,
+    load_data,
+)
+from anysize.errors import DataError, LayoutError
+from anysize.inference.classify import evaluation_plan
+from anysize.inference.device import choose_device
+from anysize.inference.requirements import leave_out_small, require_sides
+from anysize.loading import Normalisation, PlanLoader
+from anysize.models import ModelCard, create_model, smallest_side
+from anysize.training.config import TrainConfig, parse_model_kwargs
+from anysize.training.optimizers import create_optimizer
+
+__all__ = ["Setup", "data_options", "set_up", "write_left_out"]
+
+
+@dataclass
+class Setup:
+    """The parts of a run, ready to start."""
+
+    config: TrainConfig
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    normalisation: Normalisation
+    card: ModelCard
+    train: ImageDataset
+    val: ImageDataset
+    train_loader: PlanLoader
+    val_loader: PlanLoader
+    val_plan: Plan
+    left_out: list[FileProblem]
+    """Files that take no part: no images, unreadable, too small."""
+
+
+def data_options(config: TrainConfig) -> DataOptions:
+    """The options that concern files."""
+    return DataOptions(
+        val_split=config.val_split,
+        split_seed=config.seed,
+        skip_unreadable=config.skip_unreadable,
+        max_image_pixels=config.max_image_pixels,
+    )
+
+
+def set_up(config: TrainConfig, console: Console) -> Setup:
+    """Read and check the data, build the network and everything around it.
+
+    Raises:
+        AnysizeError: with what is wrong and how to fix it; nothing has been written.
+    """
+    device = choose_device(config.device)
+    torch.manual_seed(config.seed)
+    source, left_out = _read_source(config, console)
+    channels = _choose_channels(config, source.train)
+    kwargs = parse_model_kwargs(config.model_kwargs)
+    model = create_model(config.model, num_classes=len(source.classes), in_channels=channels, **kwargs)
+    side = smallest_side(model, channels)
+    for table in (source.train, _labelled(source)):
+        require_sides(table, side, config.model, config.max_side)
+    checked = _check(source, channels, config, console)
+    left_out += [problem for problem in checked.source.problems if problem not in left_out]
+    normalisation = Normalisation(checked.mean, checked.std)
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    train, val = _datasets(config, checked.source, channels, side)
+    card = ModelCard(
+        model=config.model,
+        classes=source.classes,
+        in_channels=channels,
+        mean=normalisation.mean,
+        std=normalisation.std,
+        smallest_side=side,
+        max_side=config.max_side,
+        model_kwargs=kwargs,
+    )
+    console.say(
+        f"{len(train)} training and {len(val)} validation images in {len(card.classes)} classes ({source.layout}); "
+        f"{config.model}: {sum(p.numel() for p in model.parameters()):,} parameters, {channels} channel(s), on {device}"
+    )
+    return Setup(
+        config=config,
+        model=model,
+        optimizer=create_optimizer(model, config),
+        device=device,
+        normalisation=normalisation,
+        card=card,
+        train=train,
+        val=val,
+        train_loader=PlanLoader(train, workers=config.workers, pin_memory=device.type == "cuda"),
+        val_loader=PlanLoader(val, workers=config.workers, pin_memory=device.type == "cuda"),
+        val_plan=evaluation_plan(val, config.batch_size, config.max_pixels),
+        left_out=left_out,
+    )
+
+
+def _read_source(config: TrainConfig, console: Console) -> tuple[DataSource, list[FileProblem]]:
+    if config.data is None:
+        raise LayoutError("no data was given", hint="anysize train FOLDER")
+    with console.bar("reading sizes", 0) as bar:
+        source = load_data(config.data, data_options(config), progress=bar.set)
+    if source.train.labels is None:
+        raise LayoutError(
+            f"{config.data} holds images without labels ({source.layout}); training needs a class for each",
+            hint="sort the images into one folder a class, or write a CSV file with the columns path,label",
+        )
+    train, small_train = leave_out_small(source.train, config.min_side, config.max_side)
+    val, small_val = leave_out_small(_labelled(source), config.min_side, config.max_side)
+    if not len(train) or not len(val):
+        raise DataError(
+            f"--min-side {config.min_side} leaves {len(train)} training and {len(val)} validation images; "
+            f"at least one of each is required",
+            hint="lower --min-side",
+        )
+    for note in source.notes:
+        console.say(f"note: {note}")
+    left_out = [*source.ignored, *source.problems, *small_train, *small_val]
+    if left_out:
+        console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
+    return replace(source, train=train, val=val), left_out
+
+
+def _labelled(source: DataSource) -> ImageTable:
+    if source.val is None:
+        raise DataError(
+            f"there is no image to validate on in {source.root}: each class has a single one, or none was readable",
+            hint="add images, or put some of each class into a val/ folder",
+        )
+    return source.val
+
+
+def _choose_channels(config: TrainConfig, table: ImageTable) -> Literal[1, 3]:
+    if config.in_channels == "auto":
+        return 1 if bool(np.all(table.channels == 1)) else 3
+    return 1 if config.in_channels == "1" else 3
+
+
+def _check(source: DataSource, channels: Literal[1, 3], config: TrainConfig, console: Console) -> CheckedSource:
+    with console.bar("checking that every image decodes", 0) as bar:
+        checked = check_source(source, channels, data_options(config), progress=bar.set)
+    for remark in checked.remarks[:5]:
+        console.say(f"note: {remark.path}: {remark.reason}")
+    if len(checked.remarks) > 5:
+        console.say(f"note: ... and {len(checked.remarks) - 5} more such remarks")
+    return checked
+
+
+def _datasets(
+    config: TrainConfig, source: DataSource, channels: Literal[1, 3], side: int
+) -> tuple[ImageDataset, ImageDataset]:
+    augmentation = Augmentation(
+        hflip=config.hflip,
+        vflip=config.vflip,
+        scale=config.scale,
+        crop=config.crop,
+        color_jitter=config.color_jitter,
+    )
+    train = ImageDataset(
+        source.train,
+        channels,
+        augmentation=augmentation,
+        max_side=config.max_side,
+        smallest_side=side,
+        max_image_pixels=config.max_image_pixels,
+        seed=config.seed,
+    )
+    val = ImageDataset(
+        _labelled(source), channels, max_side=config.max_side, max_image_pixels=config.max_image_pixels
+    )
+    return train, val
+
+
+def write_left_out(path: Path, problems: list[FileProblem]) -> None:
+    """Write which files take no part, and why: columns path and reason."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    writer.writerows([problem.path, problem.reason] for problem in problems)
+    write_text(path, text.getvalue())

@@ -1,0 +1,137 @@
+"""One optimiser step: micro-batches add up numerator and denominator apart, and are divided once."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from anysize.errors import NonFiniteLossError, TrainingError
+from anysize.loading import Normalisation, RawBatch
+from anysize.losses import LossSum, cross_entropy
+from anysize.ragged import RaggedBatch
+
+__all__ = ["StepSums", "train_step"]
+
+
+@dataclass
+class StepSums:
+    """Sums over images: of one step, or of many added up."""
+
+    loss: float = 0.0
+    num_images: int = 0
+    num_right: int = 0
+    num_real: int = 0
+    """Real pixels."""
+    num_canvas: int = 0
+    """Canvas pixels."""
+    wait_seconds: float = 0.0
+    """Time in which the model waited for data."""
+    seconds: float = 0.0
+
+    @property
+    def mpx_per_s(self) -> float:
+        """Real megapixels a second."""
+        return self.num_real / 1e6 / self.seconds if self.seconds else 0.0
+
+    @property
+    def padding_share(self) -> float:
+        """1 - real/padded."""
+        return 1 - self.num_real / self.num_canvas if self.num_canvas else 0.0
+
+    @property
+    def wait_share(self) -> float:
+        """The share of the time in which the model waited for data."""
+        return self.wait_seconds / self.seconds if self.seconds else 0.0
+
+    def add(self, other: "StepSums") -> None:
+        """Add another's sums to these."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[RawBatch],
+    normalisation: Normalisation,
+    *,
+    device: torch.device,
+    channels_last: bool,
+    label_smoothing: float,
+    name_of: Callable[[int], str],
+) -> StepSums:
+    """Update ``model`` once, with the gradient of sum/count over all images of the step.
+
+    Args:
+        model: takes a ragged batch, returns logits (N, K).
+        optimizer: its learning rate is set.
+        batches: the micro-batches of the step.
+        normalisation: bytes to floats.
+        device: where the model is.
+        channels_last: memory format of the images.
+        label_smoothing: see `anysize.losses.cross_entropy`.
+        name_of: file name of an image, for errors.
+
+    Raises:
+        NonFiniteLossError: the loss is NaN or infinite; nothing was updated.
+    """
+    sums = StepSums()
+    started = time.perf_counter()
+    for raw in _timed(batches, sums):
+        if raw.targets is None:
+            raise TrainingError("training needs labels, and this data set has none")
+        logits = model(normalisation(raw, device, channels_last=channels_last))
+        _check_logits(logits, len(raw.indices))
+        targets = raw.targets.to(device, non_blocking=True)
+        loss: LossSum = cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        value = loss.total.item()
+        if not _is_finite(value):
+            optimizer.zero_grad(set_to_none=True)
+            raise _non_finite(value, [name_of(index) for index in raw.indices])
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        sums.loss += value
+        sums.num_images += loss.count
+        sums.num_right += int((logits.detach().argmax(dim=1) == targets).sum())
+        sums.num_real += raw.num_real
+        sums.num_canvas += raw.num_canvas
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    torch._foreach_div_(gradients, float(sums.num_images))
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    sums.seconds = time.perf_counter() - started
+    return sums
+
+
+def _timed(batches: Iterable[RawBatch], sums: StepSums) -> Iterator[RawBatch]:
+    """Pass ``batches`` on, and add the time spent waiting for each to ``sums``."""
+    iterator = iter(batches)
+    while True:
+        started = time.perf_counter()
+        raw = next(iterator, None)
+        sums.wait_seconds += time.perf_counter() - started
+        if raw is None:
+            return
+        yield raw
+
+
+def _is_finite(value: float) -> bool:
+    return value - value == 0.0
+
+
+def _check_logits(logits: object, num_images: int) -> None:
+    if isinstance(logits, RaggedBatch) or not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        raise TrainingError(
+            f"the network returned {logits!r:.200}; a classifier must return one row of logits an image, "
+            f"({num_images}, K)",
+            hint="end the network with global pooling and flatten",
+        )
+
+
+def _non_finite(value: float, names: list[str]) -> NonFiniteLossError:
+    listing = "\n  ".join(names)
+    return NonFiniteLossError(
+        f"the loss is {value}; training stopped before the update. The images of the batch:\n  {listing}",
+        hint="lower --lr, or raise --warmup-epochs; if it always happens on the same files, look at them",
+    )

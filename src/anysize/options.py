@@ -55,9 +55,17 @@ class ForwardOptions:
 class BatchOptions(ForwardOptions):
     """How the images of a training step are chosen."""
 
-    mixing: Literal["similar", "mixed"] = "similar"
-    """'similar': the images of a step are alike in size (least padding). 'mixed': each step is a uniform draw, split
-    by size into several forward passes whose gradients add up."""
+    mixing: Literal["mixed", "similar"] = "mixed"
+    """'mixed': each step is a uniform draw, as in textbook SGD, laid on several canvases by size. 'similar': the images
+    of a step are alike in size, on one canvas: fastest, but a network with batch normalisation then sees the
+    statistics of one size at a time in training and others in evaluation."""
+    launch_pixels: int = 16_384
+    """For 'mixed': what one more canvas costs beside its pixels, in pixels. A step is spread over more canvases where
+    that saves more padding than this; raise it on a GPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.launch_pixels >= 0, "launch_pixels", self.launch_pixels, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Networks as plain modules that know nothing of batching; one file a network, found by name."""
 
-from anysize.models.probe import smallest_side
+from anysize.models.probe import has_batch_statistics, smallest_side
 from anysize.models.registry import create_model, list_models, register_model
 from anysize.models.saved import ModelCard, load_model, save_model
 
 __all__ = [
     "ModelCard",
     "create_model",
+    "has_batch_statistics",
     "list_models",
     "load_model",
     "register_model",

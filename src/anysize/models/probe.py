@@ -8,7 +8,7 @@ from torch import nn
 
 from anysize.errors import UsageError
 
-__all__ = ["smallest_side"]
+__all__ = ["has_batch_statistics", "smallest_side"]
 
 _LARGEST_PROBE = 4096
 
@@ -38,3 +38,11 @@ def smallest_side(model: nn.Module, in_channels: int) -> int:
             f"{type(model).__name__} accepts no image of {in_channels} channels up to {_LARGEST_PROBE} pixels a side"
         )
     return side
+
+
+def has_batch_statistics(model: nn.Module) -> bool:
+    """Whether ``model``, in its present mode, normalises with the statistics of the batch it is given."""
+    return any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None)
+        for module in model.modules()
+    )

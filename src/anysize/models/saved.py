@@ -107,5 +107,5 @@ def _read_card(path: Path) -> ModelCard:
         for name in ("classes", "mean", "std"):
             content[name] = tuple(content[name])
         return ModelCard(**content)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a model card of anysize: {error}") from error

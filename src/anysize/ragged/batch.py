@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor
 from anysize.errors import RaggedError
 from anysize.ragged.lengths import Length
 from anysize.ragged.padding import Sizes, clear_in_place, clear_owned, real_mask
-from anysize.ragged.registry import dispatch
+from anysize.ragged.registry import find_rule
+from anysize.ragged.operators import TensorLike
 from anysize.sizes import format_size
 
 __all__ = ["Padding", "RaggedBatch"]
@@ -29,7 +29,7 @@ class Padding(IntEnum):
     """Zeros."""
 
 
-class RaggedBatch:
+class RaggedBatch(TensorLike):
     """A batch of images of mixed sizes: one canvas, each image in its top-left corner, and the true sizes.
 
     A plain class that implements ``__torch_function__``: an unmodified ``nn.Module`` takes it as ``model(batch)``.
@@ -244,27 +244,9 @@ class RaggedBatch:
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._canvas, self._sizes, int(self._padding))
 
-    # Everything that computes goes through the rules.
-
     @classmethod
-    def __torch_function__(
-        cls,
-        func: Callable[..., Any],
-        types: tuple[type, ...],  # noqa: ARG003 - the protocol's signature
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        return dispatch(func, args, kwargs or {})
-
-    def __getattr__(self, name: str) -> Any:
-        method = None if name.startswith("__") else getattr(Tensor, name, None)
-        if not callable(method):
-            raise AttributeError(f"RaggedBatch has no attribute {name!r}")
-        return partial(_call, method, self)
-
-
-def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return dispatch(function, args, kwargs)
+    def _dispatch(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return find_rule(function).work(function, *args, **kwargs)
 
 
 def _restore(canvas: Tensor, sizes: Sizes, padding: int) -> RaggedBatch:
@@ -287,21 +269,3 @@ def _check(canvas: Tensor, sizes: Sizes) -> None:
                 f"image {index} of the batch is {format_size(size)}, the canvas {format_size(extent)}: "
                 f"each length must be at least 1 and at most the canvas'"
             )
-
-
-_OPERATORS = ("add", "sub", "mul", "truediv", "pow", "neg", "iadd", "isub", "imul", "itruediv")
-_REFLECTED = ("radd", "rsub", "rmul", "rtruediv", "rpow")
-
-
-def _define_operators() -> None:
-    """Give `RaggedBatch` the tensor's operators, each dispatched like a function."""
-    for name in (*_OPERATORS, *_REFLECTED):
-        method = getattr(Tensor, f"__{name}__")
-
-        def call(*args: Any, method: Callable[..., Any] = method) -> Any:
-            return dispatch(method, args, {})
-
-        setattr(RaggedBatch, f"__{name}__", call)
-
-
-_define_operators()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -10,15 +11,30 @@ from torch.nn import functional
 
 from anysize.errors import UnsupportedOperatorError
 
-__all__ = ["dispatch", "find_rule", "register_rule", "registered_functions", "spellings"]
+__all__ = ["Rule", "find_rule", "refusal", "register_rule", "registered_functions", "spellings"]
 
-Rule = Callable[..., Any]
-R = TypeVar("R", bound=Rule)
-
-_RULES: dict[Callable[..., Any], Rule] = {}
+Function = Callable[..., Any]
+R = TypeVar("R", bound=Function)
 
 
-def register_rule(*functions: Callable[..., Any]) -> Callable[[R], R]:
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a function works on ragged batches."""
+
+    work: Function
+    """Called as ``work(function, *args, **kwargs)``."""
+    whole_group: bool = False
+    """It looks at all images at once, so it is given a `RaggedGroup` whole, not canvas by canvas."""
+    per_image_operands: bool = False
+    """A plain tensor with one entry an image (N, C, 1, 1) may stand beside the batch, and is cut up with it."""
+
+
+_RULES: dict[Function, Rule] = {}
+
+
+def register_rule(
+    *functions: Function, whole_group: bool = False, per_image_operands: bool = False
+) -> Callable[[R], R]:
     """Make the decorated function the rule of each of ``functions``.
 
     A rule is called as ``rule(function, *args, **kwargs)`` with the arguments of the call as they came: ragged batches
@@ -28,39 +44,40 @@ def register_rule(*functions: Callable[..., Any]) -> Callable[[R], R]:
     its outputs is; what it leaves in the padding is finite unless the result says that it is unknown.
 
     A rule registered later takes the place of an earlier one.
+
+    Args:
+        functions: as ``__torch_function__`` names them: ``torch.nn.functional.relu``, ``torch.Tensor.add``...
+        whole_group: give the rule a `RaggedGroup` whole, because it looks at all images at once (batch
+            normalisation); otherwise it is called for each of the group's batches.
+        per_image_operands: plain tensors with one entry an image are cut up together with a group.
     """
 
-    def register(rule: R) -> R:
+    def register(work: R) -> R:
         for function in functions:
-            _RULES[function] = rule
-        return rule
+            _RULES[function] = Rule(work, whole_group, per_image_operands)
+        return work
 
     return register
 
 
-def spellings(name: str) -> tuple[Callable[..., Any], ...]:
+def spellings(name: str) -> tuple[Function, ...]:
     """Return all functions by which torch spells ``name``: function, method, functional and their in-place forms."""
     places = (torch, functional, torch.Tensor, torch.special)
     found = [getattr(place, spelled, None) for place in places for spelled in (name, f"{name}_")]
-    unique: list[Callable[..., Any]] = []
+    unique: list[Function] = []
     for function in found:
         if callable(function) and function not in unique:
             unique.append(function)
     return tuple(unique)
 
 
-def registered_functions() -> Mapping[Callable[..., Any], Rule]:
+def registered_functions() -> Mapping[Function, Rule]:
     """Return the registry: function to rule."""
     return dict(_RULES)
 
 
-def find_rule(function: Callable[..., Any]) -> Rule | None:
-    """Return the rule of ``function``, or None."""
-    return _RULES.get(function)
-
-
-def dispatch(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call the rule of ``function``.
+def find_rule(function: Function) -> Rule:
+    """Return the rule of ``function``.
 
     Raises:
         UnsupportedOperatorError: there is none; names the function and the module that called it.
@@ -68,10 +85,10 @@ def dispatch(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     rule = _RULES.get(function)
     if rule is None:
         raise refusal(function, "no rule says how it works on images of mixed sizes")
-    return rule(function, *args, **kwargs)
+    return rule
 
 
-def refusal(function: Callable[..., Any], reason: str) -> UnsupportedOperatorError:
+def refusal(function: Function, reason: str) -> UnsupportedOperatorError:
     """Make the error that refuses ``function``: name, module path and ``reason``."""
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", str(function))
     path = _module_path()

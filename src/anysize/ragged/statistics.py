@@ -11,15 +11,17 @@ Per channel, with N canvas pixels of which n are real (sums over all images):
   canvas, because dy is zero in the padding; dx is cleared there.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anysize.ragged.batch import RaggedBatch
 from anysize.ragged.padding import Sizes, clear_in_place, fill_in_place
 
-__all__ = ["normalise_over_real_pixels", "real_statistics"]
+__all__ = ["merge_statistics", "normalise_over_real_pixels", "real_statistics"]
 
 # Above this ratio of mean^2 to variance (weighed by the padding's share) the cheap formula would lose more than about
 # one decimal digit, and the second pass is made.
@@ -63,68 +65,96 @@ def _canvas_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
+def merge_statistics(parts: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Merge (mean, biased variance, number of pixels) of several canvases into mean and variance of all pixels.
+
+    By deviations from the common mean (Chan, Golub and LeVeque 1979), which does not cancel.
+    """
+    if len(parts) == 1:
+        return parts[0][:2]
+    total = sum(count for _, _, count in parts)
+    mean = sum((part_mean * (count / total) for part_mean, _, count in parts), torch.zeros(()))
+    variance = sum(
+        (
+            (part_variance + (part_mean - mean).square()) * (count / total)
+            for part_mean, part_variance, count in parts
+        ),
+        torch.zeros(()),
+    )
+    return mean, variance
+
+
 class _Normalise(torch.autograd.Function):
-    """(x, w, b, mean, var) -> w (x - mean)/sqrt(var + eps) + b, where mean and var are those of x's real pixels."""
+    """(w, b, mean, var, x_1, x_2...) -> w (x_k - mean)/sqrt(var + eps) + b, mean and var being those of all x_k."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor,
-        eps: float, sizes: Sizes, num_real: int,
-    ) -> Tensor:  # fmt: skip
-        ctx.save_for_backward(x, weight, mean, variance)
+        ctx: Any, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float,
+        sizes: Sequence[Sizes], num_real: int, *canvases: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        ctx.save_for_backward(weight, mean, variance, *canvases)
         ctx.eps, ctx.sizes, ctx.num_real = eps, sizes, num_real
-        return functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        return tuple(functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps) for x in canvases)
 
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (dy,) = grads
-        x, weight, mean, variance = ctx.saved_tensors
-        # In evaluation mode the native kernel gives sum(dy xhat) and sum(dy), the gradients of weight and bias.
-        _, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
-            dy, x, weight if weight is not None else torch.ones_like(mean), mean, variance, None, None, False, ctx.eps,
-            [False, True, True],
-        )  # fmt: skip
-        dx = None
-        if ctx.needs_input_grad[0]:
+        weight, mean, variance, *canvases = ctx.saved_tensors
+        d_weight, d_bias = _affine_gradients(grads, canvases, mean, variance, ctx.eps)
+        d_canvases: list[Tensor | None] = [None] * len(canvases)
+        if any(ctx.needs_input_grad[7:]):
             inverse_std = torch.rsqrt(variance + ctx.eps)
             scale = inverse_std if weight is None else inverse_std * weight
             # dx = scale dy + slope (x - mean) + offset, the part in x by the native affine kernel.
             slope = -scale * inverse_std * d_weight / ctx.num_real
             offset = -scale * d_bias / ctx.num_real
-            unit = torch.full_like(variance, 1.0)
-            dx = functional.batch_norm(x, mean, unit, slope, offset, False, 0.0, 0.0)
-            shape = (1, -1, *(1,) * (x.dim() - 2))
-            dx.addcmul_(dy, scale.to(dy.dtype).reshape(shape))
-            clear_in_place(dx, ctx.sizes)
-        wants_weight = weight is not None and ctx.needs_input_grad[1]
-        wants_bias = ctx.needs_input_grad[2]
+            unit = torch.ones_like(variance)
+            for number, (dy, x) in enumerate(zip(grads, canvases, strict=True)):
+                dx = functional.batch_norm(x, mean, unit, slope, offset, False, 0.0, 0.0)
+                dx.addcmul_(dy, scale.to(dy.dtype).reshape(1, -1, *(1,) * (x.dim() - 2)))
+                clear_in_place(dx, ctx.sizes[number])
+                d_canvases[number] = dx
+        wants_weight, wants_bias = ctx.needs_input_grad[:2]
         return (
-            dx,
             d_weight.to(weight.dtype) if wants_weight else None,
-            d_bias if wants_bias else None,
-            None, None, None, None, None,
+            d_bias.to(mean.dtype) if wants_bias else None,
+            None, None, None, None, None, *d_canvases,
         )  # fmt: skip
 
 
+def _affine_gradients(
+    grads: Sequence[Tensor], canvases: Sequence[Tensor], mean: Tensor, variance: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Sum dy xhat and dy over all pixels: the gradients of weight and bias (C,)."""
+    d_weight, d_bias = torch.zeros_like(mean), torch.zeros_like(mean)
+    for dy, x in zip(grads, canvases, strict=True):
+        # The native kernel gives just these sums when it is told that the statistics are constants.
+        _, part_weight, part_bias = torch.ops.aten.native_batch_norm_backward(
+            dy, x, torch.ones_like(mean), mean, variance, None, None, False, eps, [False, True, True]
+        )
+        d_weight += part_weight
+        d_bias += part_bias
+    return d_weight, d_bias
+
+
 def normalise_over_real_pixels(
-    canvas: Tensor,
-    sizes: Sizes,
-    num_real: int,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise with the statistics of the real pixels: returns (result, mean, biased variance).
+    batches: Sequence[RaggedBatch], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Normalise with the statistics of the real pixels of all batches: returns (canvases, mean, biased variance).
 
     Args:
-        canvas: (N, C, *spatial) with zeros for padding, owned.
-        sizes: the true sizes.
-        num_real: the number of real pixels, at least 2.
+        batches: one or more of the same number of channels C, with two real pixels or more in all.
         weight: (C,) or None.
         bias: (C,) or None.
         eps: added to the variance.
     """
-    mean, variance = real_statistics(canvas, sizes, num_real)
-    result: Tensor = _Normalise.apply(canvas, weight, bias, mean, variance, eps, sizes, num_real)  # type: ignore[no-untyped-call]
-    return result, mean, variance
+    canvases = [batch.zeroed() for batch in batches]
+    sizes = [batch.sizes for batch in batches]
+    parts = [
+        (*real_statistics(canvas, batch.sizes, batch.num_real), batch.num_real)
+        for canvas, batch in zip(canvases, batches, strict=True)
+    ]
+    mean, variance = merge_statistics(parts)
+    num_real = sum(batch.num_real for batch in batches)
+    results = _Normalise.apply(weight, bias, mean, variance, eps, sizes, num_real, *canvases)  # type: ignore[no-untyped-call]
+    return list(results), mean, variance

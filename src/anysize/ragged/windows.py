@@ -9,6 +9,8 @@ from anysize.sizes import Window, format_size
 
 __all__ = ["output_sizes", "per_axis"]
 
+_AXES = {1: "length", 2: "height x width", 3: "depth x height x width"}
+
 
 def per_axis(value: Any, axes: int) -> tuple[int, ...]:
     """Spell an operator's int-or-sequence argument out, one integer a spatial axis."""
@@ -32,8 +34,8 @@ def output_sizes(
         if min(size) < 1:
             smallest = tuple(window.smallest_input for window in windows)
             raise ImageSizeError(
-                f"image {index} of the batch is {format_size(batch.sizes[index])} (height x width) where it reaches "
-                f"{function.__name__}, which needs at least {format_size(smallest)}",
+                f"image {index} of the batch is {format_size(batch.sizes[index])} ({_AXES[len(size)]}) where it "
+                f"reaches {function.__name__}, which needs at least {format_size(smallest)}",
                 hint="leave such images out, enlarge them, or use a model with a smaller stride",
             )
     return sizes

@@ -88,7 +88,12 @@ def report_plan(config: PlanConfig, *, progress: Progress | None = None) -> Plan
     source = load_data(config.data, options, progress=progress)
     sizes, kept = _planned_sizes(source.train, config)
     plan = plan_epoch(
-        sizes, config.batch_size, max_pixels=config.max_pixels, mixing=config.mixing, seed=config.seed
+        sizes,
+        config.batch_size,
+        max_pixels=config.max_pixels,
+        mixing=config.mixing,
+        launch_pixels=config.launch_pixels,
+        seed=config.seed,
     )
     usual = usual_ways(sizes, config.batch_size, seed=config.seed)
     _draw(config, sizes, plan, usual)

@@ -8,7 +8,7 @@ from anysize.batching import Plan, plan_epoch
 from anysize.config_file import read_config, write_config
 from anysize.console import Console
 from anysize.inference.classify import Classified, classify
-from anysize.models import save_model
+from anysize.models import has_batch_statistics, save_model
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
 from anysize.training.config import TrainConfig
 from anysize.training.interrupt import StopRequest
@@ -115,6 +115,7 @@ class _Run:
             self.config.batch_size,
             max_pixels=self.config.max_pixels,
             mixing=self.config.mixing,
+            launch_pixels=self.config.launch_pixels,
             seed=self.config.seed,
             epoch=self.progress.epoch,
         )
@@ -124,6 +125,9 @@ class _Run:
         progress, setup, config = self.progress, self.setup, self.config
         plan = self._plan()
         setup.model.train()
+        # Batch statistics are those of all images that go through the network together, so the whole step should. Any
+        # other network gets the same gradients from one canvas after the other, in less memory.
+        group_pixels = config.max_pixels if has_batch_statistics(setup.model) else 0
         steps = setup.train_loader.steps(plan, epoch=progress.epoch, first_step=progress.step)
         with self.console.bar(f"epoch {progress.epoch + 1}/{config.epochs}", len(plan)) as bar:
             bar.advance(progress.step)
@@ -138,6 +142,7 @@ class _Run:
                         setup.normalisation,
                         device=setup.device,
                         channels_last=config.channels_last,
+                        group_pixels=group_pixels,
                         label_smoothing=config.label_smoothing,
                         name_of=lambda index: str(setup.train.path(index)),
                     )

@@ -1,5 +1,6 @@
 """One optimiser step: micro-batches add up numerator and denominator apart, and are divided once."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from torch import nn
 from anysize.errors import NonFiniteLossError, TrainingError
 from anysize.loading import Normalisation, RawBatch
 from anysize.losses import LossSum, cross_entropy
-from anysize.ragged import RaggedBatch
+from anysize.ragged import RaggedBatch, RaggedGroup
 
 __all__ = ["StepSums", "train_step"]
 
@@ -59,18 +60,20 @@ def train_step(
     *,
     device: torch.device,
     channels_last: bool,
+    group_pixels: int,
     label_smoothing: float,
     name_of: Callable[[int], str],
 ) -> StepSums:
     """Update ``model`` once, with the gradient of sum/count over all images of the step.
 
     Args:
-        model: takes a ragged batch, returns logits (N, K).
+        model: takes a ragged batch or group, returns logits (N, K).
         optimizer: its learning rate is set.
         batches: the micro-batches of the step.
         normalisation: bytes to floats.
         device: where the model is.
         channels_last: memory format of the images.
+        group_pixels: micro-batches go through the network together up to so many canvas pixels; 0 for each alone.
         label_smoothing: see `anysize.losses.cross_entropy`.
         name_of: file name of an image, for errors.
 
@@ -79,29 +82,48 @@ def train_step(
     """
     sums = StepSums()
     started = time.perf_counter()
-    for raw in _timed(batches, sums):
-        if raw.targets is None:
-            raise TrainingError("training needs labels, and this data set has none")
-        logits = model(normalisation(raw, device, channels_last=channels_last))
-        _check_logits(logits, len(raw.indices))
-        targets = raw.targets.to(device, non_blocking=True)
+    for group in _grouped(_timed(batches, sums), group_pixels):
+        parts = [normalisation(raw, device, channels_last=channels_last) for raw in group]
+        logits = model(parts[0] if len(parts) == 1 else RaggedGroup(parts))
+        indices = [index for raw in group for index in raw.indices]
+        _check_logits(logits, len(indices))
+        targets = _targets(group).to(device, non_blocking=True)
         loss: LossSum = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         value = loss.total.item()
-        if not _is_finite(value):
+        if not math.isfinite(value):
             optimizer.zero_grad(set_to_none=True)
-            raise _non_finite(value, [name_of(index) for index in raw.indices])
+            raise _non_finite(value, [name_of(index) for index in indices])
         loss.total.backward()  # type: ignore[no-untyped-call]
         sums.loss += value
         sums.num_images += loss.count
         sums.num_right += int((logits.detach().argmax(dim=1) == targets).sum())
-        sums.num_real += raw.num_real
-        sums.num_canvas += raw.num_canvas
+        sums.num_real += sum(raw.num_real for raw in group)
+        sums.num_canvas += sum(raw.num_canvas for raw in group)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     torch._foreach_div_(gradients, float(sums.num_images))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     sums.seconds = time.perf_counter() - started
     return sums
+
+
+def _grouped(batches: Iterable[RawBatch], group_pixels: int) -> Iterator[list[RawBatch]]:
+    """Collect micro-batches in their order as long as their canvas pixels together stay within the limit."""
+    group: list[RawBatch] = []
+    for raw in batches:
+        if group and sum(other.num_canvas for other in group) + raw.num_canvas > group_pixels:
+            yield group
+            group = []
+        group.append(raw)
+    if group:
+        yield group
+
+
+def _targets(group: list[RawBatch]) -> torch.Tensor:
+    targets = [raw.targets for raw in group if raw.targets is not None]
+    if len(targets) != len(group):
+        raise TrainingError("training needs labels, and this data set has none")
+    return torch.cat(targets)
 
 
 def _timed(batches: Iterable[RawBatch], sums: StepSums) -> Iterator[RawBatch]:
@@ -116,12 +138,8 @@ def _timed(batches: Iterable[RawBatch], sums: StepSums) -> Iterator[RawBatch]:
         yield raw
 
 
-def _is_finite(value: float) -> bool:
-    return value - value == 0.0
-
-
 def _check_logits(logits: object, num_images: int) -> None:
-    if isinstance(logits, RaggedBatch) or not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+    if isinstance(logits, RaggedBatch | RaggedGroup) or not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise TrainingError(
             f"the network returned {logits!r:.200}; a classifier must return one row of logits an image, "
             f"({num_images}, K)",

@@ -15,10 +15,11 @@ __all__: list[str] = []
 # Functions of one image with f(0) = 0: zeros in the padding stay zeros. All are finite for finite input, and so are
 # their derivatives: a zero gradient in the padding stays zero.
 _ZERO_AT_ZERO = (
-    "relu relu6 leaky_relu elu selu celu gelu silu mish hardswish hardtanh tanh softsign abs neg "
+    "relu relu6 leaky_relu elu selu celu gelu silu mish hardswish tanh softsign abs neg "
     "dropout dropout1d dropout2d dropout3d clone contiguous detach"
 ).split()
-_FINITE = "sigmoid hardsigmoid softplus logsigmoid".split()
+# hardtanh is among them for its bounds: they need not enclose zero.
+_FINITE = "sigmoid hardsigmoid softplus logsigmoid hardtanh".split()
 
 
 def _unary(
@@ -54,19 +55,19 @@ def _methods(names: tuple[str, ...]) -> list[Callable[..., Any]]:
     return [getattr(Tensor, name) for name in names]
 
 
-@register_rule(*spellings("add"), *spellings("sub"), *_methods(_SUMS))
+@register_rule(*spellings("add"), *spellings("sub"), *_methods(_SUMS), per_image_operands=True)
 def add(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
     """Add or subtract batches of the same sizes, numbers, or tensors with one value for all of space."""
     return _binary(function, input, other, kwargs, lambda left, right: min(left, right))
 
 
-@register_rule(*spellings("mul"), *_methods(_PRODUCTS))
+@register_rule(*spellings("mul"), *_methods(_PRODUCTS), per_image_operands=True)
 def multiply(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
     """Multiply batches of the same sizes, numbers, or tensors with one value for all of space."""
     return _binary(function, input, other, kwargs, lambda left, right: max(left, right))
 
 
-@register_rule(*spellings("div"), Tensor.__truediv__, Tensor.__itruediv__)
+@register_rule(*spellings("div"), Tensor.__truediv__, Tensor.__itruediv__, per_image_operands=True)
 def divide(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
     """Divide a batch by a number, or by a tensor with one value for all of space."""
     if isinstance(other, RaggedBatch):
@@ -86,7 +87,7 @@ def _binary(
         raise refusal(function, "out= has no exact rule")
     operands = [_operand(function, batch, value) for value in (left, right)]
     (first, first_padding), (second, second_padding) = operands
-    if isinstance(first, Tensor) and isinstance(second, Tensor) and isinstance(right, RaggedBatch):
+    if isinstance(left, RaggedBatch) and isinstance(right, RaggedBatch):
         first, second = _crop_to_common(first, second)
     result = function(first, second, **kwargs)
     padding = padding_of(first_padding, second_padding)

@@ -9,16 +9,17 @@ from torch.nn import functional
 
 from anysize.errors import ImageSizeError
 from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.group import RaggedGroup
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.statistics import normalise_over_real_pixels
 
 __all__: list[str] = []
 
 
-@register_rule(functional.batch_norm, torch.batch_norm)
+@register_rule(functional.batch_norm, whole_group=True)
 def batch_norm(
     function: Callable[..., Any],
-    input: RaggedBatch,
+    input: RaggedBatch | RaggedGroup,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
@@ -26,31 +27,43 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> RaggedBatch:
+) -> RaggedBatch | RaggedGroup:
     """Normalise each channel: (N, C, *spatial) -> the same (Ioffe and Szegedy 2015).
 
-    In training the statistics, and the running ones updated from them, are those of the real pixels of all images; in
-    evaluation the running ones are used.
+    In training the statistics, and the running ones updated from them, are those of the real pixels of all images, on
+    whatever canvases they lie; in evaluation the running ones are used.
 
     Raises:
         ImageSizeError: in training, fewer than two real pixels a channel.
     """
-    if not isinstance(input, RaggedBatch):
+    if not isinstance(input, RaggedBatch | RaggedGroup):
         raise refusal(function, "only its input may be ragged")
+    parts = input.parts if isinstance(input, RaggedGroup) else (input,)
     if not training:
-        result = functional.batch_norm(input.settled(), running_mean, running_var, weight, bias, False, 0.0, eps)
-        return input.with_canvas(result, Padding.FINITE)
-    if input.num_real < 2:
-        raise ImageSizeError(
-            "batch_norm in training was given one real pixel per channel; a variance needs two or more",
-            hint="use larger images, more images per batch, or freeze the BatchNorm statistics (module.eval())",
-        )
-    result, mean, variance = normalise_over_real_pixels(input.zeroed(), input.sizes, input.num_real, weight, bias, eps)
-    with torch.no_grad():
-        if running_mean is not None:
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        if running_var is not None:
-            unbiased = variance * (input.num_real / (input.num_real - 1))
-            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
-    return input.with_canvas(result, Padding.FINITE)
+        results = [
+            functional.batch_norm(part.settled(), running_mean, running_var, weight, bias, False, 0.0, eps)
+            for part in parts
+        ]
+    else:
+        if input.num_real < 2:
+            raise ImageSizeError(
+                "batch_norm in training was given one real pixel per channel; a variance needs two or more",
+                hint="use larger images, more images per batch, or freeze the BatchNorm statistics (module.eval())",
+            )
+        weight, bias = _at_least_float32(weight), _at_least_float32(bias)  # as the statistics are
+        results, mean, variance = normalise_over_real_pixels(parts, weight, bias, eps)
+        unbiased = variance * (input.num_real / (input.num_real - 1))
+        _update(running_mean, mean, momentum)
+        _update(running_var, unbiased, momentum)
+    batches = [part.with_canvas(result, Padding.FINITE) for part, result in zip(parts, results, strict=True)]
+    return RaggedGroup(batches) if isinstance(input, RaggedGroup) else batches[0]
 
+
+@torch.no_grad()
+def _update(running: Tensor | None, value: Tensor, momentum: float) -> None:
+    if running is not None:
+        running.lerp_(value.to(running.dtype), momentum)
+
+
+def _at_least_float32(parameter: Tensor | None) -> Tensor | None:
+    return None if parameter is None else parameter.to(torch.promote_types(parameter.dtype, torch.float32))

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.padding import clear_in_place
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.windows import output_sizes, per_axis
 from anysize.sizes import Window
@@ -24,11 +25,9 @@ def max_pool(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
-    return_indices: bool = False,
+    return_indices: bool = False,  # noqa: ARG001 - true is another function, refused below
 ) -> RaggedBatch:
     """Take the maximum in windows: (N, C, *spatial) -> (N, C, *spatial')."""
-    if return_indices:
-        raise refusal(function, "return_indices=True gives positions on the canvas, not on each image")
     axes = input.spatial_axes
     pads = per_axis(padding, axes)
     windows = [
@@ -45,10 +44,14 @@ def max_pool(
     if ceil_mode or any(pads):
         # Windows hang over the border. The lowest finite number, not -inf: padding stays finite, and Inductor
         # miscompiles max-pooling over -inf on CPUs.
-        canvas = input.masked(torch.finfo(input.dtype).min)
-    else:
-        canvas = input.settled()
-    result = function(canvas, kernel_size, stride, padding, dilation, ceil_mode)
+        result = function(
+            input.masked(torch.finfo(input.dtype).min), kernel_size, stride, padding, dilation, ceil_mode
+        )
+        # Windows that saw nothing but the fill hold it now: the next sum or product would overflow to infinity, and
+        # a zero gradient times infinity is NaN. The backward pass needs positions, not values.
+        clear_in_place(result, sizes)
+        return RaggedBatch(result, sizes, padding=Padding.ZERO)
+    result = function(input.settled(), kernel_size, stride, padding, dilation, ceil_mode)
     return RaggedBatch(result, sizes, padding=Padding.FINITE)
 
 
@@ -84,15 +87,29 @@ def adaptive_avg_pool(function: Callable[..., Any], input: RaggedBatch, output_s
 
 @register_rule(functional.adaptive_max_pool1d, functional.adaptive_max_pool2d, functional.adaptive_max_pool3d)
 def adaptive_max_pool(
-    function: Callable[..., Any], input: RaggedBatch, output_size: Any, return_indices: bool = False
+    function: Callable[..., Any],
+    input: RaggedBatch,
+    output_size: Any,
+    return_indices: bool = False,  # noqa: ARG001 - true is another function, refused below
 ) -> Tensor:
     """Take each image's maximum over all its pixels: (N, C, *spatial) -> a plain (N, C, 1, ...) tensor."""
     _require_global(function, output_size)
-    if return_indices:
-        raise refusal(function, "return_indices=True gives positions on the canvas, not on each image")
     # The pool itself is called, not amax: of several equal maxima it sends the gradient to the first alone.
     pooled: Tensor = function(input.masked(torch.finfo(input.dtype).min), output_size)
     return pooled
+
+
+@register_rule(
+    functional.max_pool1d_with_indices,
+    functional.max_pool2d_with_indices,
+    functional.max_pool3d_with_indices,
+    functional.adaptive_max_pool1d_with_indices,
+    functional.adaptive_max_pool2d_with_indices,
+    functional.adaptive_max_pool3d_with_indices,
+)
+def max_pool_with_indices(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: ARG001
+    """Refuse: torch calls these for ``return_indices=True``."""
+    raise refusal(function, "return_indices=True gives positions on the canvas, not on each image")
 
 
 @register_rule(torch.mean, Tensor.mean)
@@ -122,9 +139,12 @@ def amax(function: Callable[..., Any], input: RaggedBatch, dim: Any = (), keepdi
 
 def _global_mean(input: RaggedBatch, *, keepdim: bool) -> Tensor:
     axes = tuple(range(2, input.dim()))
-    total = input.masked(0.0).sum(axes, keepdim=keepdim)
-    areas = input.canvas.new_tensor(input.areas)
-    return total / areas.reshape(-1, *(1,) * (total.dim() - 1))
+    # In float32 at least, as the native kernel: half precision holds neither the sum nor an area over 65,504.
+    accumulator = torch.promote_types(input.dtype, torch.float32)
+    total = input.masked(0.0).sum(axes, keepdim=keepdim, dtype=accumulator)
+    areas = total.new_tensor(input.areas)
+    mean = total / areas.reshape(-1, *(1,) * (total.dim() - 1))
+    return mean.to(input.dtype)
 
 
 def _require_global(function: Callable[..., Any], output_size: Any) -> None:
@@ -137,10 +157,10 @@ def _require_spatial(
     function: Callable[..., Any], input: RaggedBatch, dim: Any, options: dict[str, Any]
 ) -> tuple[int, ...]:
     """Accept a reduction over exactly the spatial axes, and nothing else."""
+    if any(value is not None for value in options.values()):
+        raise refusal(function, f"the options {sorted(options)} have no exact rule")
     spatial = tuple(range(2, input.dim()))
     given = () if dim is None else tuple(dim) if isinstance(dim, list | tuple) else (dim,)
     if tuple(sorted(axis % input.dim() for axis in given)) != spatial:
         raise refusal(function, f"it reduces over axes {dim}; only all spatial axes {spatial} together are exact")
-    if any(value is not None for value in options.values()):
-        raise refusal(function, f"the options {sorted(options)} have no exact rule")
     return spatial

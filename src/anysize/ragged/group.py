@@ -1,0 +1,142 @@
+"""`RaggedGroup`: several ragged batches that go through a network as one.
+
+A step's images may differ so much in size that no single canvas suits them. On several canvases, each for images that
+are alike, little is padded; and where an operator looks at all images at once (batch normalisation), it sees those of
+every canvas, so that the result is that of the whole step.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anysize.errors import RaggedError
+from anysize.ragged.batch import RaggedBatch
+from anysize.ragged.lengths import Length
+from anysize.ragged.operators import TensorLike
+from anysize.ragged.padding import Sizes
+from anysize.ragged.registry import find_rule, refusal
+
+__all__ = ["RaggedGroup"]
+
+
+class RaggedGroup(TensorLike):
+    """Ragged batches of one kind, each on its own canvas; takes a batch's place as the input of a module.
+
+    A module's output is again a group where space survives, and one plain tensor (N, ...) where it is gone, with the
+    images in the order of the parts.
+
+    Args:
+        parts: one batch or more, of the same number of axes and channels, dtype and device.
+
+    Raises:
+        RaggedError: no part, or parts that differ in kind.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Sequence[RaggedBatch]) -> None:
+        if not parts:
+            raise RaggedError("a group of no ragged batch was asked for", hint="pass one batch or more")
+        first = parts[0]
+        for number, part in enumerate(parts):
+            mine, its = _kind(first), _kind(part)
+            if mine != its:
+                raise RaggedError(
+                    f"part {number} of the group has (axes, channels, dtype, device) {its}, part 0 has {mine}: all "
+                    f"must agree",
+                    hint="convert the parts before grouping them",
+                )
+        self.parts = tuple(parts)
+
+    @property
+    def sizes(self) -> Sizes:
+        """The true size of each image, part after part."""
+        return tuple(size for part in self.parts for size in part.sizes)
+
+    @property
+    def num_real(self) -> int:
+        """The number of real pixels of all images."""
+        return sum(part.num_real for part in self.parts)
+
+    def unbind(self) -> list[Tensor]:
+        """Return the images, each at its true size, part after part."""
+        return [image for part in self.parts for image in part.unbind()]
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """(N, C, *lengths): the spatial axes are `Length`s, one integer per image."""
+        lengths = tuple(Length(values) for values in zip(*self.sizes, strict=True))
+        return (len(self), self.parts[0].shape[1], *lengths)
+
+    def size(self, dim: int | None = None) -> Any:
+        """As ``torch.Tensor.size``, with `Length`s for the spatial axes."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """The number of axes of the canvases."""
+        return self.parts[0].dim()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the canvases."""
+        return self.parts[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the canvases."""
+        return self.parts[0].device
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __repr__(self) -> str:
+        return f"RaggedGroup({', '.join(map(repr, self.parts))})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RaggedGroup, (self.parts,)
+
+    @classmethod
+    def _dispatch(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        rule = find_rule(function)
+        if rule.whole_group:
+            return rule.work(function, *args, **kwargs)
+        group = next(value for value in (*args, *kwargs.values()) if isinstance(value, RaggedGroup))
+        results = []
+        for number in range(len(group.parts)):
+            part_args = [_part(function, group, value, number, rule.per_image_operands) for value in args]
+            part_kwargs = {
+                name: _part(function, group, value, number, rule.per_image_operands)
+                for name, value in kwargs.items()
+            }
+            results.append(rule.work(function, *part_args, **part_kwargs))
+        return _joined(function, group, results)
+
+
+def _kind(batch: RaggedBatch) -> tuple[Any, ...]:
+    return batch.dim(), batch.shape[1], batch.dtype, batch.device
+
+
+def _part(function: Callable[..., Any], group: RaggedGroup, value: Any, number: int, per_image: bool) -> Any:
+    """Return what stands for ``value`` when part ``number`` of the group is worked."""
+    if isinstance(value, RaggedGroup):
+        if [len(part) for part in value.parts] != [len(part) for part in group.parts]:
+            raise refusal(function, "its groups are divided into parts in different ways")
+        return value.parts[number]
+    if isinstance(value, RaggedBatch):
+        raise refusal(function, "a group and a single batch have no exact rule together")
+    cut = per_image and isinstance(value, Tensor) and value.dim() == group.dim() and value.shape[0] == len(group)
+    if cut and len(group) > 1:
+        start = sum(len(part) for part in group.parts[:number])
+        return value[start : start + len(group.parts[number])]
+    return value
+
+
+def _joined(function: Callable[..., Any], group: RaggedGroup, results: list[Any]) -> Any:
+    if all(isinstance(result, RaggedBatch) for result in results):
+        in_place = all(result is part for result, part in zip(results, group.parts, strict=True))
+        return group if in_place else RaggedGroup(results)
+    if all(isinstance(result, Tensor) for result in results):
+        return torch.cat(results)
+    raise refusal(function, f"a result of type {type(results[0]).__name__} cannot be joined over the group's parts")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anysize.inference.predict import predict
     from anysize.loading import collate
     from anysize.models import create_model, list_models
-    from anysize.ragged import RaggedBatch, register_rule
+    from anysize.ragged import RaggedBatch, RaggedGroup, register_rule
     from anysize.training import TrainConfig
     from anysize.training.run import train
 
@@ -29,6 +29,7 @@ _HOMES = {
     "EvalConfig": "anysize.inference",
     "PredictConfig": "anysize.inference",
     "RaggedBatch": "anysize.ragged",
+    "RaggedGroup": "anysize.ragged",
     "TrainConfig": "anysize.training",
     "collate": "anysize.loading",
     "create_model": "anysize.models",
@@ -45,6 +46,7 @@ __all__ = [
     "EvalConfig",
     "PredictConfig",
     "RaggedBatch",
+    "RaggedGroup",
     "TrainConfig",
     "__version__",
     "collate",

@@ -234,7 +234,7 @@ def test_a_decompression_bomb_is_an_error_with_advice(make_image) -> None:
             read(path, max_image_pixels=199)
         assert caught.value.reason == (
             "the header says 200 pixels, above the limit of 199 (a decompression bomb?); "
-            "if the image is meant to be that large, raise max_image_pixels"
+            "if the image is meant to be that large, raise --max-image-pixels"
         )
         assert not caught.value.lasting
 

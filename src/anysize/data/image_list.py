@@ -38,6 +38,7 @@ def list_images(
     *,
     index: SizeIndex | None = None,
     progress: Progress | None = None,
+    raise_unreadable: bool = True,
 ) -> ImageList:
     """The images that are named by files (of any extension) and folders (searched to the bottom), headers
     read.
@@ -47,6 +48,7 @@ def list_images(
         options: see `DataOptions`; None for the defaults.
         index: known headers; None for the user's own, in the cache folder.
         progress: told (files done, files in all).
+        raise_unreadable: False leaves unreadable files in ``problems``.
 
     Raises:
         DataError: a path that does not exist, or no image at all.
@@ -73,7 +75,8 @@ def list_images(
         given = ", ".join(printable(str(path)) for path in paths) or "nothing"
         raise DataError(f"no image was found in: {given}", hint="give image files, or folders that hold some")
     scanned = scan_table(Path(), names, options, index, progress)
-    refuse_unreadable(scanned.problems, len(names), options)
+    if raise_unreadable or len(scanned.problems) == len(names):
+        refuse_unreadable(scanned.problems, len(names), options)
     return ImageList(
         table=scanned.table, problems=scanned.problems, ignored=tuple(ignored), notes=scanned.notes
     )

@@ -1,5 +1,6 @@
 """Opening files with Pillow: a closed list of formats, a pixel cap, one kind of error, no stray warnings."""
 
+import logging
 import re
 import threading
 import warnings
@@ -20,6 +21,9 @@ __all__ = [
     "orientation_of",
     "too_large",
 ]
+
+# Pillow logs what it then raises; without a handler Python would print it to standard error, without a file name.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 """The only formats that are ever parsed, whatever a file's name says."""
@@ -123,7 +127,7 @@ def too_large(num_pixels: int | None, max_image_pixels: int) -> ImageReadError:
     claim = "more pixels than Pillow would decode" if num_pixels is None else f"{num_pixels:,} pixels"
     return ImageReadError(
         f"the header says {claim}, above the limit of {max_image_pixels:,} (a decompression bomb?); "
-        "if the image is meant to be that large, raise max_image_pixels",
+        "if the image is meant to be that large, raise --max-image-pixels",
         lasting=False,
     )
 

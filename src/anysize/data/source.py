@@ -75,7 +75,12 @@ class CheckedSource:
 
 
 def load_data(
-    root: Path, options: DataOptions, *, index: SizeIndex | None = None, progress: Progress | None = None
+    root: Path,
+    options: DataOptions,
+    *,
+    index: SizeIndex | None = None,
+    progress: Progress | None = None,
+    raise_unreadable: bool = True,
 ) -> DataSource:
     """Recognise the layout, read the headers of all images, and split them; no pixel is decoded.
 
@@ -84,6 +89,8 @@ def load_data(
         options: see `DataOptions`.
         index: known headers; None for the user's own, in the cache folder.
         progress: told (files done, files in all).
+        raise_unreadable: False leaves unreadable files in the source's ``problems``, for `check_source` to raise
+            in one error with those that open and do not decode.
 
     Raises:
         LayoutError: the layout is not known, or contradicts itself.
@@ -92,7 +99,8 @@ def load_data(
     """
     listing = read_listing(root)
     scanned = scan_table(listing.root, listing.paths, options, index, progress)
-    refuse_unreadable(scanned.problems, len(listing.paths), options)
+    if raise_unreadable or len(scanned.problems) == len(listing.paths):
+        refuse_unreadable(scanned.problems, len(listing.paths), options)
     train, val, split_notes = _split(listing, scanned, options)
     source = DataSource(
         root=listing.root,
@@ -131,7 +139,7 @@ def check_source(
     tables = [source.train] if source.val is None else [source.train, source.val]
     paths = [path for table in tables for path in table.paths]
     found, problems, cache_notes = check_files(source.root, paths, options, index, progress)
-    refuse_unreadable(problems, len(paths), options)
+    refuse_unreadable((*source.problems, *problems), len(source.problems) + len(paths), options)
     num_train = len(source.train)
     good = np.array([isinstance(item, ImageCheck) for item in found], np.bool_)
     val = None if source.val is None else source.val.select(good[num_train:])

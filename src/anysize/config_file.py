@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -36,12 +37,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the config file {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the config file {path} is not YAML: {error}") from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        raise UsageError(f"the config file {path} holds a {type(content).__name__}; names with values are required")
+        kind = type(content).__name__
+        raise UsageError(f"the config file {path} holds a {kind}; names with values are required")
     return content
 
 
@@ -71,8 +73,10 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
         (hint,) = [option for option in get_args(hint) if option is not type(None)]
         return _convert(value, hint, place)
     if origin is Literal:
-        if value in get_args(hint):
-            return value
+        for choice in get_args(hint):
+            # By its text as well: YAML reads a bare 1 as a number, and --in-channels 1 is a word.
+            if value == choice or (type(value) is int and str(value) == choice):
+                return choice
         raise UsageError(f"{place} is {value!r}; it must be one of {', '.join(map(str, get_args(hint)))}")
     if origin is tuple and isinstance(value, list | tuple):
         kinds = get_args(hint)
@@ -81,8 +85,9 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
             return tuple(_convert(item, kind, place) for item, kind in zip(value, item_kinds, strict=True))
     if hint is Path and isinstance(value, str):
         return Path(value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError):  # as text too: YAML 1.1 reads 1e-3, which has no point, as text
+            return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise UsageError(f"{place} is {value!r}; {_describe(hint)} is required")

@@ -28,7 +28,7 @@ class Console:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._quiet = quiet
 
     def say(self, line: str = "") -> None:

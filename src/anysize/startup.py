@@ -23,6 +23,7 @@ __all__ = ["StartupSettings", "apply"]
 # mallopt's parameter numbers, from <malloc.h>.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _BLOCKS_BELOW_ARE_KEPT = 1 << 30  # bytes: larger blocks still go straight to the kernel
+_BLOCKS_BELOW_ARE_KEPT_BY_OLD_GLIBC = 32 << 20  # bytes: glibc before 2.35 takes no more than this
 _TOP_PAD = 64 << 20  # bytes: asked from the kernel at a time
 _ONEDNN_VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
@@ -61,8 +62,11 @@ def _keep_memory() -> bool:
     if not hasattr(library, "gnu_get_libc_version"):
         return False
     values = {
-        _M_MMAP_THRESHOLD: _BLOCKS_BELOW_ARE_KEPT,
-        _M_TRIM_THRESHOLD: _BLOCKS_BELOW_ARE_KEPT,
-        _M_TOP_PAD: _TOP_PAD,
+        _M_MMAP_THRESHOLD: (_BLOCKS_BELOW_ARE_KEPT, _BLOCKS_BELOW_ARE_KEPT_BY_OLD_GLIBC),
+        _M_TRIM_THRESHOLD: (_BLOCKS_BELOW_ARE_KEPT,),
+        _M_TOP_PAD: (_TOP_PAD,),
     }
-    return all(library.mallopt(parameter, value) == 1 for parameter, value in values.items())
+    applied = [
+        any(library.mallopt(parameter, value) == 1 for value in choices) for parameter, choices in values.items()
+    ]
+    return all(applied)

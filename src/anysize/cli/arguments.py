@@ -1,5 +1,10 @@
 """From arguments to options: defaults, then a YAML file, then flags."""
 
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -29,20 +34,66 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
     """Read the arguments of ``anysize COMMAND``.
 
     Raises:
-        UsageError: a config file that cannot be used.
-        SystemExit: --help was asked for (0), or arguments cannot be parsed (2).
+        UsageError: arguments that cannot be parsed, or a config file that cannot be used.
+        SystemExit: --help was asked for (0).
     """
+    _refuse_unknown_flags(command, kind, arguments)
     path = _preset(arguments)
     line: Any = CommandLine[kind]  # type: ignore[valid-type]
-    parsed: CommandLine[T] = tyro.cli(
-        line,
-        prog=f"anysize {command}",
-        description=description,
-        args=arguments,
-        default=CommandLine(options=kind() if path is None else read_config(kind, path)),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed: CommandLine[T] = tyro.cli(
+                line,
+                prog=f"anysize {command}",
+                description=description,
+                args=arguments,
+                default=CommandLine(options=kind() if path is None else read_config(kind, path)),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        hint = f"anysize {command} --help shows the options"
+        raise UsageError(_without_box(said.getvalue()), hint=hint) from None
     return parsed
+
+
+def _refuse_unknown_flags(command: str, kind: type, arguments: list[str]) -> None:
+    """The parser would say so too, but a spelling mistake is worth a short answer."""
+    known = {"--help", "--config", "--json"}
+    for field in dataclasses.fields(kind):
+        known.add("--" + field.name.replace("_", "-"))
+    for argument in arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        switch = "--" + flag.removeprefix("--no-") if flag.startswith("--no-") else flag
+        if not flag.startswith("--") or flag == "--" or flag.startswith("--tyro-") or {flag, switch} & known:
+            continue
+        close = difflib.get_close_matches(flag, known, n=1)
+        raise UsageError(
+            f"anysize {command} has no option {flag}",
+            hint=f"did you mean {close[0]}?" if close else f"anysize {command} --help shows the options",
+        )
+
+
+def _without_box(text: str) -> str:
+    r"""What the parser's box says, in one line: without the frame, and without the helptext below the fault.
+
+    >>> _without_box("╭─ Bad choice ─╮\n│ invalid choice  │\n│ 'x'. │\n│ ───── │\n│ For help │\n╰───╯")
+    "invalid choice 'x'"
+    >>> _without_box(" Bad choice \n -------- \n  invalid choice 'x'. \n  -----\n  For help\n")  # no UTF-8
+    "invalid choice 'x'"
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    sections: list[list[str]] = [[]]
+    for line in plain.splitlines():
+        content = line.strip(" │")
+        if content.strip("╭─╮-") == "" or content.startswith("╭─"):
+            sections.append([])
+        else:
+            sections[-1].append(content)
+    said = " ".join(sections[1] if len(sections) > 1 else sections[0])
+    return said.partition(" Got errors:")[0].removeprefix("Error parsing ").strip().rstrip(". ")
 
 
 def _preset(arguments: list[str]) -> Path | None:
@@ -50,7 +101,15 @@ def _preset(arguments: list[str]) -> Path | None:
     config, resume = _value_of("--config", arguments), _value_of("--resume", arguments)
     if config is not None:
         return Path(config)
-    return None if resume is None else Path(resume) / "config.yaml"
+    if resume is None:
+        return None
+    own = Path(resume) / "config.yaml"
+    if not own.is_file():
+        raise UsageError(
+            f"there is no run to resume in {resume}: it holds no config.yaml",
+            hint="--resume takes the folder of a run that was started before",
+        )
+    return own
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import io
 import os
 import pkgutil
 import sys
@@ -36,8 +37,16 @@ start here:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``anysize`` with the given arguments (by default those of the process) and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name's bytes come out as they are, UTF-8 or not
+            stream.reconfigure(errors="surrogateescape" if stream is sys.stdout else "backslashreplace")
     try:
-        return _run(given)
+        try:
+            code = _run(given)
+        except SystemExit as leaving:  # from the argument parser: --help
+            code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        sys.stdout.flush()  # here, where a reader that has gone can still be dealt with
+        return code
     except AnysizeError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is where people read it
         return error.exit_code
@@ -47,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone (anysize predict ... | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except SystemExit as leaving:  # from the argument parser: --help, or arguments that do not parse
-        return leaving.code if isinstance(leaving.code, int) else 2
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        what = error.strerror or type(error).__name__
+        print(f"error: {what}" + (f": {error.filename}" if error.filename else ""), file=sys.stderr)  # noqa: T201
+        return AnysizeError.exit_code
 
 
 def _run(given: list[str]) -> int:

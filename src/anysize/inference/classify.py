@@ -31,7 +31,7 @@ class Classified:
     @property
     def predictions(self) -> NDArray[np.int64]:
         """(N,): the most probable class."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @property
     def loss(self) -> float:

@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,9 +49,14 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> Evaluatio
     run = config.require_run()
     classifier = TrainedClassifier.load(run, config.weights, config)
     trained_with = _run_config(run)
-    source, table, words = _choose(config, trained_with, console)
+    data, own = _data(config, trained_with)
+    if own:
+        config = _as_trained(config, trained_with)
+    source, table, words = _choose(config, data, trained_with if own else None, console)
     table = _relabelled(table, source.classes, classifier.card.classes)
     table, small = leave_out_small(table, config.min_side, classifier.card.max_side)
+    if not len(table):
+        raise DataError(f"--min-side {config.min_side} leaves none of the {words}", hint="lower --min-side")
     table, problems = _checked(config, classifier, source, table, console)
     with console.bar("evaluating", len(table)) as bar:
         results = classifier.classify(
@@ -81,16 +86,39 @@ def _run_config(run: Path) -> dict[str, Any]:
     return read_mapping(path) if path.is_file() else {}
 
 
-def _choose(
-    config: EvalConfig, trained_with: dict[str, Any], console: Console
-) -> tuple[DataSource, ImageTable, str]:
-    """Read the data and choose the images: (source, table, what they are in words)."""
+def _data(config: EvalConfig, trained_with: dict[str, Any]) -> tuple[Path, bool]:
+    """Which data, and whether they are what the run was trained on."""
     own = trained_with.get("data")
     data = config.data or (None if own is None else Path(own))
     if data is None:
         raise UsageError("no data was given", hint="anysize eval RUN DATA")
-    same = own is not None and data.resolve() == Path(own).resolve()
-    split = {"val_split": trained_with["val_split"], "split_seed": trained_with["seed"]} if same else {}
+    return data, own is not None and data.resolve() == Path(own).resolve()
+
+
+def _as_trained(config: EvalConfig, trained_with: dict[str, Any]) -> EvalConfig:
+    """On the run's own data, what the run left out is left out again, or these are not its held-out images."""
+    return replace(
+        config,
+        min_side=trained_with.get("min_side") if config.min_side is None else config.min_side,
+        skip_unreadable=config.skip_unreadable or trained_with.get("skip_unreadable", False),
+    )
+
+
+def _choose(
+    config: EvalConfig, data: Path, trained_with: dict[str, Any] | None, console: Console
+) -> tuple[DataSource, ImageTable, str]:
+    """Read the data and choose the images: (source, table, what they are in words).
+
+    Args:
+        config: ``split`` and what may be skipped.
+        data: folder or CSV file.
+        trained_with: the options of the run, where these are its own data.
+        console: for the bar.
+    """
+    same = trained_with is not None
+    split: dict[str, Any] = {}
+    if trained_with is not None:
+        split = {"val_split": trained_with["val_split"], "split_seed": trained_with["seed"]}
     options = DataOptions(
         skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels, **split
     )
@@ -136,7 +164,7 @@ def _checked(
     config: EvalConfig, classifier: TrainedClassifier, source: DataSource, table: ImageTable, console: Console
 ) -> tuple[ImageTable, tuple[FileProblem, ...]]:
     """Decode every image once, so that one error can name all that are broken."""
-    channels = 1 if classifier.card.in_channels == 1 else 3
+    channels: Literal[1, 3] = 1 if classifier.card.in_channels == 1 else 3
     options = DataOptions(skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels)
     unlabelled = replace(source, train=replace(table, labels=None), val=None, classes=())
     with console.bar("checking that every image decodes", 0) as bar:

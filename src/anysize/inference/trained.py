@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -75,7 +76,7 @@ class TrainedClassifier:
         """
         card = self.card
         require_sides(table, card.smallest_side, card.model, card.max_side)
-        channels = 1 if card.in_channels == 1 else 3
+        channels: Literal[1, 3] = 1 if card.in_channels == 1 else 3
         dataset = ImageDataset(table, channels, max_side=card.max_side, max_image_pixels=max_image_pixels)
         return classify(
             self.model,

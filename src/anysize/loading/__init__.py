@@ -1,6 +1,6 @@
 """From a plan and files to ragged batches, read and decoded in parallel."""
 
-from anysize.loading.collate import collate
+from anysize.loading.collation import collate
 from anysize.loading.loader import PlanLoader
 from anysize.loading.raw import Normalisation, RawBatch
 

@@ -69,7 +69,7 @@ class PlanLoader:
         self._orders = _Orders()
         self._loader: DataLoader[RawBatch] = DataLoader(
             _Workshop(dataset),
-            sampler=self._orders,  # type: ignore[arg-type]
+            sampler=self._orders,
             batch_size=None,
             num_workers=workers,
             pin_memory=pin_memory and torch.cuda.is_available(),

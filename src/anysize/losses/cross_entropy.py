@@ -13,7 +13,7 @@ class LossSum(NamedTuple):
 
     total: Tensor
     """Scalar: the sum over all targets that count; differentiable."""
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, of which a loss has no use
     """The number of targets that count."""
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from anysize.errors import UsageError
+
 __all__ = ["ConfusionMatrix"]
 
 
@@ -17,8 +19,18 @@ class ConfusionMatrix:
         self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), dtype=np.int64)
 
     def update(self, truth: NDArray[np.int64], prediction: NDArray[np.int64]) -> None:
-        """Count pairs of class indices, two arrays (N,)."""
+        """Count pairs of class indices, two arrays (N,).
+
+        Raises:
+            UsageError: an index that is no class: it would be counted in another one's place.
+        """
         num_classes = len(self.counts)
+        for name, indices in (("truth", truth), ("prediction", prediction)):
+            if len(indices) and not 0 <= indices.min() <= indices.max() < num_classes:
+                raise UsageError(
+                    f"the {name} holds class indices from {indices.min()} to {indices.max()}; they must lie in "
+                    f"0..{num_classes - 1}"
+                )
         flat = truth.astype(np.int64) * num_classes + prediction
         self.counts += np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 

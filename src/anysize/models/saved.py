@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from anysize.atomic import atomic_path, write_text
-from anysize.errors import CheckpointError
+from anysize.errors import CheckpointError, UsageError
 from anysize.models.registry import create_model
 
 __all__ = ["ModelCard", "load_model", "save_model"]
@@ -66,7 +66,16 @@ def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    model = create_model(card.model, num_classes=len(card.classes), in_channels=card.in_channels, **card.model_kwargs)
+    try:
+        model = create_model(
+            card.model, num_classes=len(card.classes), in_channels=card.in_channels, **card.model_kwargs
+        )
+    except (UsageError, TypeError) as error:
+        reason = error.message if isinstance(error, UsageError) else error
+        raise CheckpointError(
+            f"the card {path.with_suffix('.json')} names a network that cannot be built: {reason}",
+            hint="use the card as it was written, with the version of anysize that wrote it or a later one",
+        ) from error
     check_fit(path, model.state_dict(), tensors)
     model.load_state_dict(tensors)
     return model.eval(), card

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anysize.errors import RaggedError
 from anysize.ragged.lengths import Length
-from anysize.ragged.padding import Sizes, clear_in_place, clear_owned, real_mask
+from anysize.ragged.padding import Sizes, clear_in_place, clear_owned, image_index, real_mask
 from anysize.ragged.registry import find_rule
 from anysize.ragged.operators import TensorLike
 from anysize.sizes import format_size
@@ -85,7 +85,7 @@ class RaggedBatch(TensorLike):
             )
         tensor = first.new_zeros((len(images), first.shape[0], *extent))
         for index, image in enumerate(images):
-            tensor[(index, slice(None), *(slice(0, length) for length in sizes[index]))] = image
+            tensor[image_index(index, sizes[index])] = image
         return cls(tensor, sizes, padding=Padding.ZERO)
 
     @property
@@ -133,10 +133,7 @@ class RaggedBatch(TensorLike):
 
     def unbind(self) -> list[Tensor]:
         """Return the images, each at its true size: N tensors (C, *size), views of the canvas."""
-        return [
-            self._canvas[(index, slice(None), *(slice(0, length) for length in size))]
-            for index, size in enumerate(self._sizes)
-        ]
+        return [self._canvas[image_index(number, size)] for number, size in enumerate(self._sizes)]
 
     # What rules work with.
 

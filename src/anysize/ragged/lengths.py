@@ -50,7 +50,7 @@ class Length:
             return Length(tuple(function(a, b) for a, b in pairs))
         if isinstance(other, int | float):
             return Length(tuple(function(value, other) for value in self.values))
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]
 
     def __add__(self, other: object) -> "Length":
         return self._combine(other, operator.add)
@@ -95,7 +95,7 @@ class Length:
     def _compare(self, other: object, function: Callable[[Any, Any], bool], symbol: str) -> bool:
         compared = self._combine(other, function)
         if compared is NotImplemented:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         return bool(compared.agreed(f"the answer to '{symbol}'"))
 
     def __eq__(self, other: object) -> bool:

@@ -11,9 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["clear_in_place", "clear_owned", "fill_in_place", "real_mask"]
+__all__ = ["clear_in_place", "clear_owned", "fill_in_place", "image_index", "real_mask"]
 
 Sizes = tuple[tuple[int, ...], ...]
+
+
+def image_index(number: int, size: tuple[int, ...]) -> tuple[int | slice, ...]:
+    """Return the index of image ``number``, of true size ``size``, into a canvas (N, C, *spatial)."""
+    return (number, slice(None), *(slice(0, length) for length in size))
 
 
 def _padding_slices(canvas: Tensor, sizes: Sizes) -> Iterator[tuple[slice, ...]]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -105,12 +106,12 @@ def _module_path() -> str | None:
     Read off the stack when an error is raised, so that it costs nothing while all is well.
     """
     modules: list[nn.Module] = []
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         candidate = frame.f_locals.get("self")
         if isinstance(candidate, nn.Module) and (not modules or modules[-1] is not candidate):
             modules.append(candidate)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if not modules:
         return None
     inner, outer = modules[0], modules[-1]

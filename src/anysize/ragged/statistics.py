@@ -97,7 +97,7 @@ class _Normalise(torch.autograd.Function):
         return tuple(functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps) for x in canvases)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weight, mean, variance, *canvases = ctx.saved_tensors
         d_weight, d_bias = _affine_gradients(grads, canvases, mean, variance, ctx.eps)

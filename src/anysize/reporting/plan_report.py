@@ -2,36 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tyro.conf import Positional, arg
 
 from anysize.batching import Plan, UsualWays, measure_waste, plan_epoch, usual_ways, worst_micro_batch
 from anysize.data import DataOptions, DataSource, ImageTable, draw_geometry, load_data
 from anysize.data.index import Progress
 from anysize.errors import DataError, UsageError
-from anysize.options import BatchOptions, ImageOptions, require
+from anysize.reporting.plan_config import PlanConfig
 
-__all__ = ["PlanConfig", "PlanReport", "report_plan"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanConfig(BatchOptions, ImageOptions):
-    """What `anysize plan` does."""
-
-    data: Annotated[Path | None, Positional, arg(metavar="DATA")] = None
-    """Folder or CSV file with images, labelled or not."""
-    seed: int = 0
-    """Seed of the plan."""
-    output: Path = Path("plan.png")
-    """Where to draw the figure."""
-
-    def __post_init__(self) -> None:
-        for base in (BatchOptions, ImageOptions):
-            base.__post_init__(self)
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+__all__ = ["PlanReport", "report_plan"]
 
 
 @dataclass(frozen=True, kw_only=True)

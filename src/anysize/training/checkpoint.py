@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from anysize.atomic import atomic_path
 from anysize.errors import CheckpointError
 from anysize.models.saved import check_fit
+from anysize.training.optimizers import set_lr
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -42,11 +43,17 @@ def save_checkpoint(
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={"format": _FORMAT, "progress": json.dumps(progress)})
+        metadata = {
+            "format": _FORMAT,
+            "progress": json.dumps(progress),
+            "optimizer": type(optimizer).__name__,
+            "lr": json.dumps(optimizer.param_groups[0]["lr"]),
+        }
+        save_file(contiguous, temporary, metadata=metadata)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
-    """Put the tensors of ``path`` into ``model`` and ``optimizer``, restore the random state, return the rest.
+    """Put the tensors of ``path`` into ``model`` and ``optimizer``, restore random state, return the rest.
 
     Raises:
         CheckpointError: no such file, damaged, or of another network or optimiser.
@@ -61,7 +68,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if metadata.get("format") != _FORMAT:
             raise CheckpointError(f"{path} is no checkpoint of anysize in format {_FORMAT}")
-        progress = json.loads(metadata["progress"])
+        progress, lr = json.loads(metadata["progress"]), json.loads(metadata["lr"])
+        kind = metadata["optimizer"]
     except (SafetensorError, OSError, json.JSONDecodeError, KeyError) as error:
         raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
@@ -70,21 +78,25 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         parts[part][rest] = tensor
     check_fit(path, model.state_dict(), parts["model"])
     model.load_state_dict(parts["model"])
-    _restore_optimizer(path, optimizer, parts["optimizer"])
+    # By name: an optimiser takes the state of another without a word, and fails at its first step.
+    if kind != type(optimizer).__name__:
+        raise CheckpointError(
+            f"the checkpoint {path} is of the optimiser {kind}, and this run has {type(optimizer).__name__}",
+            hint="resume with the --opt of the run, or start a new one",
+        )
+    _restore_optimizer(optimizer, parts["optimizer"])
+    set_lr(optimizer, lr)  # the next step sets its own, but the epoch may have none left
     torch.set_rng_state(parts["random"]["torch"])
     if "cuda" in parts["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(parts["random"]["cuda"])
     return Checkpoint(progress)
 
 
-def _restore_optimizer(path: Path, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         parameter, _, key = name.partition(".")
         state.setdefault(int(parameter), {})[key] = tensor
     content = optimizer.state_dict()
     content["state"] = state
-    try:
-        optimizer.load_state_dict(content)
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(f"the checkpoint {path} is of another optimiser: {error}") from error
+    optimizer.load_state_dict(content)

@@ -1,5 +1,6 @@
 """The options of a training run."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -82,6 +83,12 @@ class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
         require(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "between 0 and 1")
         require(self.plateau_patience >= 1, "plateau_patience", self.plateau_patience, "at least 1")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
+        for name in ("hflip", "vflip", "color_jitter"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, name, value, "at least 0 and at most 1")
+        require(0 < self.crop <= 1, "crop", self.crop, "greater than 0 and at most 1")
+        low, high = self.scale
+        require(0 < low <= high < math.inf, "scale", f"{low:g} {high:g}", "two positive factors, smaller first")
         parse_model_kwargs(self.model_kwargs)
 
     @property
@@ -103,5 +110,10 @@ def parse_model_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
             raise UsageError(
                 f"--model-kwargs was given {pair!r}; name=value is required", hint="for example width=64"
             )
-        options[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            options[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(
+                f"--model-kwargs was given {pair!r}; {value!r} is not a YAML value", hint="for example width=64"
+            ) from error
     return options

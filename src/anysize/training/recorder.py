@@ -42,7 +42,7 @@ class Recorder:
             # Imported here: it takes a second, and runs without it do not pay for it.
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder.tensorboard))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder.tensorboard))
 
     def event(self, kind: str, **content: Any) -> None:
         """Log something that happened."""

@@ -1,6 +1,7 @@
 """What lies where in a run folder."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,14 @@ class RunFolder:
 
     def log_event(self, kind: str, time: float, content: Mapping[str, Any]) -> None:
         """Append a line to the events: what happened (``kind``), when (seconds since 1970) and its particulars."""
+        line = {"time": round(time, 3), "event": kind, **content}
+        # JSON has no NaN and no infinity (the validation loss of a network that has run away).
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in line.items()
+        }
         with self.events.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time, 3), "event": kind, **content}) + "\n")
+            file.write(json.dumps(finite) + "\n")
 
     @classmethod
     def numbered(cls, parent: Path, stem: str) -> "RunFolder":

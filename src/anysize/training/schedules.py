@@ -26,7 +26,7 @@ def scheduled_lr(config: TrainConfig, epochs_done: float, plateau_scale: float =
     if config.sched == "cosine":  # Loshchilov and Hutter 2017, equation 5, without restarts
         return peak * 0.5 * (1 + math.cos(math.pi * progress))
     if config.sched == "poly":  # Chen et al. 2018 (DeepLab), section 4.1
-        return peak * (1 - progress) ** POLY_POWER
+        return peak * float((1 - progress) ** POLY_POWER)
     if config.sched == "plateau":
         return peak * plateau_scale
     return peak

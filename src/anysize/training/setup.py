@@ -4,10 +4,11 @@ import csv
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from anysize.atomic import write_text
@@ -24,7 +25,8 @@ from anysize.data import (
     check_source,
     load_data,
 )
-from anysize.errors import DataError, LayoutError
+from anysize.data.problems import printable
+from anysize.errors import AnysizeError, DataError, LayoutError, UsageError
 from anysize.inference.classify import evaluation_plan
 from anysize.inference.device import choose_device
 from anysize.inference.requirements import leave_out_small, require_sides
@@ -76,10 +78,9 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     source, left_out = _read_source(config, console)
     channels = _choose_channels(config, source.train)
     kwargs = parse_model_kwargs(config.model_kwargs)
-    model = create_model(config.model, num_classes=len(source.classes), in_channels=channels, **kwargs)
+    model = _create_model(config, len(source.classes), channels, kwargs)
     side = smallest_side(model, channels)
-    for table in (source.train, _labelled(source)):
-        require_sides(table, side, config.model, config.max_side)
+    require_sides(source.train.joined(_labelled(source)), side, config.model, config.max_side)
     checked = _check(source, channels, config, console)
     left_out += [problem for problem in checked.source.problems if problem not in left_out]
     normalisation = Normalisation(checked.mean, checked.std)
@@ -118,7 +119,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
 
 def _read_source(config: TrainConfig, console: Console) -> tuple[DataSource, list[FileProblem]]:
     if config.data is None:
-        raise LayoutError("no data was given", hint="anysize train FOLDER")
+        raise UsageError("no data was given", hint="anysize train FOLDER")
     with console.bar("reading sizes", 0) as bar:
         source = load_data(config.data, data_options(config), progress=bar.set)
     if source.train.labels is None:
@@ -134,12 +135,28 @@ def _read_source(config: TrainConfig, console: Console) -> tuple[DataSource, lis
             f"at least one of each is required",
             hint="lower --min-side",
         )
+    _require_classes(config, source, train)
     for note in source.notes:
         console.say(f"note: {note}")
     left_out = [*source.ignored, *source.problems, *small_train, *small_val]
     if left_out:
         console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
     return replace(source, train=train, val=val), left_out
+
+
+def _require_classes(config: TrainConfig, source: DataSource, train: ImageTable) -> None:
+    counts = np.bincount(_labels(train), minlength=len(source.classes))
+    lost = [printable(name) for name, count in zip(source.classes, counts, strict=True) if not count]
+    if lost:
+        raise DataError(
+            f"--min-side {config.min_side} leaves no image to train on of: {', '.join(lost)}",
+            hint="lower --min-side",
+        )
+
+
+def _labels(table: ImageTable) -> NDArray[np.int64]:
+    assert table.labels is not None  # noqa: S101 - _read_source refuses images without labels
+    return table.labels
 
 
 def _labelled(source: DataSource) -> ImageTable:
@@ -155,6 +172,20 @@ def _choose_channels(config: TrainConfig, table: ImageTable) -> Literal[1, 3]:
     if config.in_channels == "auto":
         return 1 if bool(np.all(table.channels == 1)) else 3
     return 1 if config.in_channels == "1" else 3
+
+
+def _create_model(
+    config: TrainConfig, num_classes: int, channels: Literal[1, 3], kwargs: dict[str, Any]
+) -> nn.Module:
+    try:
+        return create_model(config.model, num_classes=num_classes, in_channels=channels, **kwargs)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        if isinstance(error, AnysizeError):
+            raise
+        raise UsageError(
+            f"{config.model} cannot be built with --model-kwargs {' '.join(config.model_kwargs)}: {error}",
+            hint="the options of a network are in its docstring: numbers are at least 1",
+        ) from error
 
 
 def _check(source: DataSource, channels: Literal[1, 3], config: TrainConfig, console: Console) -> CheckedSource:

@@ -1,9 +1,13 @@
 """``anysize plan``."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from anysize.cli.output import write_json, write_lines
-from anysize.reporting.plan_report import PlanConfig, PlanReport
+from anysize.reporting.plan_config import PlanConfig
+
+if TYPE_CHECKING:
+    from anysize.reporting.plan_report import PlanReport
 
 SUMMARY = "show how images would be batched; reads sizes, trains nothing"
 DESCRIPTION = """
@@ -31,7 +35,7 @@ def run(options: PlanConfig, *, as_json: bool) -> int:
     return 0
 
 
-def _lines(report: PlanReport, options: PlanConfig) -> list[str]:
+def _lines(report: "PlanReport", options: PlanConfig) -> list[str]:
     labelled = f" in {report.num_classes} classes" if report.num_classes else ", without labels"
     largest, padded = report.largest, report.most_padded
     lines = [

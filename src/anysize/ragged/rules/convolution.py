@@ -18,7 +18,7 @@ __all__: list[str] = []
 def convolution(
     function: Callable[..., Any],
     input: RaggedBatch,
-    weight: Tensor,
+    weight: Any,
     bias: Tensor | None = None,
     stride: Any = 1,
     padding: Any = 0,

@@ -100,8 +100,14 @@ def _binary(
 def _operand(function: Callable[..., Any], batch: RaggedBatch, value: Any) -> tuple[Any, Padding]:
     """Return what stands for ``value`` on the canvas, and what the operand does to the padding."""
     if isinstance(value, RaggedBatch):
+        if len(value) != len(batch):
+            raise MixedSizesError(
+                f"{function.__name__} was given ragged batches of {len(batch)} and of {len(value)} images: both must "
+                "hold the same images",
+                hint="a value for each image or for all goes beside a batch as a plain tensor (N, C, 1, 1)",
+            )
         if value.sizes != batch.sizes:
-            pairs = zip(batch.sizes, value.sizes, strict=False)
+            pairs = zip(batch.sizes, value.sizes, strict=True)
             index, (mine, other) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
             raise MixedSizesError(
                 f"{function.__name__} was given two ragged batches whose image {index} is {format_size(mine)} in one "

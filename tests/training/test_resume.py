@@ -1,0 +1,182 @@
+"""An interrupted run that goes on ends where an uninterrupted one does: the same weights, the same rows."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import anysize.training.run as run_module
+from anysize.cli import main
+from anysize.errors import CheckpointError
+from anysize.training import TrainConfig
+from anysize.training.interrupt import StopRequest
+from anysize.training.run import train
+from toy import QUIET, quick, table_of
+
+# Everything with a memory: batch statistics, the optimiser's moments, the plateau.
+STATEFUL: dict[str, Any] = {
+    "model": "resnet9",
+    "model_kwargs": ("width=4",),
+    "sched": "plateau",
+    "plateau_patience": 1,
+    "lr": 0.02,
+}
+STEPS_AN_EPOCH = 4
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Send SIGINT to this process when ``count`` steps are done."""
+    step = run_module.train_step
+    done = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        sums = step(*arguments, **options)
+        done.append(1)
+        if len(done) == count:
+            os.kill(os.getpid(), signal.SIGINT)
+        return sums
+
+    monkeypatch.setattr(run_module, "train_step", counted)
+
+
+def same_results(run: Path, other: Path) -> None:
+    assert table_of(run) == table_of(other)
+    for name in ("best", "last"):
+        weights = [(folder / "weights" / f"{name}.safetensors").read_bytes() for folder in (run, other)]
+        assert weights[0] == weights[1], f"{name} weights differ"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANYSIZE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return train(quick(stripes, tmp_path_factory.mktemp("runs") / "whole", **STATEFUL), console=QUIET).run
+
+
+@pytest.mark.parametrize("count", [1, STEPS_AN_EPOCH, STEPS_AN_EPOCH + 2])
+def test_after_a_stop_within_an_epoch(
+    count: int, uninterrupted: Path, stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first epoch, behind the last step of an epoch but before its validation, and in the second."""
+    config = quick(stripes, tmp_path / "run", **STATEFUL)
+    with monkeypatch.context() as patch:
+        stop_after(patch, count)
+        stopped = train(config, console=QUIET)
+    assert (stopped.ended, stopped.epochs) == ("interrupted", (count - 1) // STEPS_AN_EPOCH)
+    assert (stopped.run / "metrics.csv").exists() == (count > STEPS_AN_EPOCH)
+    result = train(dataclasses.replace(config, output=None, resume=stopped.run), console=QUIET)
+    assert (result.ended, result.epochs) == ("finished", 3)
+    same_results(result.run, uninterrupted)
+    kinds = [json.loads(line)["event"] for line in (result.run / "events.jsonl").read_text().splitlines()]
+    assert kinds.count("epoch") == 3
+    assert kinds.count("start") == 2
+
+
+def test_more_epochs_for_a_finished_run(
+    uninterrupted: Path, stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line: the run's own options, and the flags beside --resume."""
+    config = quick(stripes, tmp_path / "run", **{**STATEFUL, "epochs": 2})
+    train(config, console=QUIET)
+    assert main(["train", "--resume", str(tmp_path / "run"), "--epochs", "3"]) == 0
+    assert "going on with" in capsys.readouterr().err
+    same_results(tmp_path / "run", uninterrupted)
+    assert "epochs: 3" in (tmp_path / "run" / "config.yaml").read_text()
+    assert "resume: null" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_a_signal_from_outside(
+    stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command, interrupted as by Ctrl-C (all of its processes): exit code 130, saved, resumable."""
+    options = {"epochs": 8, "patience": 0, "workers": 1}
+    config = quick(stripes, tmp_path / "run", **options)
+    whole = train(dataclasses.replace(config, output=tmp_path / "whole", workers=0), console=QUIET)
+    flags = ["--epochs", "8", "--patience", "0", "--workers", "1", "--lr", "0.01", "--batch-size", "8"]
+    flags += [
+        "--model",
+        "fcn_small",
+        "--model-kwargs",
+        "final_relu=false",
+        "--no-tensorboard",
+        "--device",
+        "cpu",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "anysize",
+        "train",
+        str(stripes),
+        "--output",
+        str(tmp_path / "run"),
+        *flags,
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        events = tmp_path / "run" / "events.jsonl"
+        while not (events.exists() and '"event": "epoch"' in events.read_text()):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    num_epochs = len(table_of(tmp_path / "run"))
+    assert 1 <= num_epochs < 8
+    assert out.startswith(f"interrupted after {num_epochs} epochs; run folder: {tmp_path / 'run'}\n")
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith("finished after 8 epochs")
+    same_results(tmp_path / "run", whole.run)
+
+
+def test_resuming_what_cannot_be(uninterrupted: Path, stripes: Path, tmp_path: Path) -> None:
+    def refusal(**changes: Any) -> CheckpointError:
+        with pytest.raises(CheckpointError) as caught:
+            train(quick(stripes, None, **{**STATEFUL, "epochs": 4, **changes}), console=QUIET)
+        return caught.value
+
+    path = uninterrupted / "checkpoints" / "last.safetensors"
+    error = refusal(resume=tmp_path)
+    assert error.message == f"there is no checkpoint at {tmp_path / 'checkpoints' / 'last.safetensors'}"
+    assert error.hint == "--resume takes the folder of a run that was started before"
+    error = refusal(resume=uninterrupted, opt="sgd")
+    assert error.message == f"the checkpoint {path} is of the optimiser AdamW, and this run has SGD"
+    assert error.hint == "resume with the --opt of the run, or start a new one"
+    error = refusal(resume=uninterrupted, model="fcn_small", model_kwargs=())
+    assert error.message.startswith(
+        f"the weights in {path} do not fit the network:\n"
+        "  missing: features.0.weight\n  missing: features.0.bias\n"
+    )
+    assert error.message.endswith("\n  ... and 40 more")
+    error = refusal(resume=uninterrupted, model_kwargs=("width=8",))
+    assert "\n  features.0.0.weight has shape (4, 3, 3, 3), the network's is (8, 3, 3, 3)\n" in error.message
+    assert error.hint == "use the weights and the .json card of one and the same run"
+
+
+def test_a_second_signal_ends_the_process_as_usual() -> None:
+    with StopRequest() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_options_of_a_run_are_kept(uninterrupted: Path) -> None:
+    from anysize.config_file import read_config
+
+    config = read_config(TrainConfig, uninterrupted / "config.yaml")
+    assert (config.sched, config.plateau_patience, config.model_kwargs) == ("plateau", 1, ("width=4",))

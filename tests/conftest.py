@@ -16,9 +16,7 @@ def real_data() -> Path:
     named = os.environ.get("ANYSIZE_TEST_DATA")
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(
-            f"NO REAL DATA at {folder}: set ANYSIZE_TEST_DATA to the folder that holds cats_dogs/ and others"
-        )
+        pytest.skip(f"NO REAL DATA at {folder}: set ANYSIZE_TEST_DATA to the folder that holds cats_dogs/ and others")
     return folder
 
 

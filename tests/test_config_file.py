@@ -98,9 +98,7 @@ def test_a_name_that_resembles_nothing_gets_the_list() -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         read_config(TrainConfig, tmp_path / "none.yaml")
-    assert (
-        str(caught.value) == f"the config file {tmp_path}/none.yaml cannot be read: No such file or directory"
-    )
+    assert str(caught.value) == f"the config file {tmp_path}/none.yaml cannot be read: No such file or directory"
     for content in (b"\x89PNG\r\n\xff", b"a: [1, 2"):
         (tmp_path / "a.yaml").write_bytes(content)
         with pytest.raises(UsageError) as caught:

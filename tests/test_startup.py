@@ -75,9 +75,7 @@ class FakeLibc:
 
 
 @pytest.mark.parametrize(("largest", "kept"), [(1 << 40, 1 << 30), (32 << 20, 32 << 20)])
-def test_new_and_old_glibc_keep_as_much_as_they_can(
-    largest: int, kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_and_old_glibc_keep_as_much_as_they_can(largest: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     library = FakeLibc(largest)
     monkeypatch.setattr(startup.ctypes, "CDLL", lambda _: library)
     monkeypatch.setattr(sys, "platform", "linux")

@@ -62,9 +62,13 @@ class BatchOptions(ForwardOptions):
     launch_pixels: int = 16_384
     """For 'mixed': what one more canvas costs beside its pixels, in pixels. A step is spread over more canvases where
     that saves more padding than this; raise it on a GPU."""
+    multiple_of: int = 8
+    """Heights and widths of canvases are rounded up to multiples of this, so that they recur from epoch to epoch: a CPU
+    compiles its kernels for each new canvas. 1 pads least."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.multiple_of >= 1, "multiple_of", self.multiple_of, "at least 1")
         require(self.launch_pixels >= 0, "launch_pixels", self.launch_pixels, "at least 0")
 
 

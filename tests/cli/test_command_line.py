@@ -26,16 +26,12 @@ LOADED = (
 
 @pytest.fixture(autouse=True)
 def _as_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024"
-    )  # torch is loaded already, which would be noted
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")  # torch is loaded already, which would be noted
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), *((name, "--help") for name in COMMANDS)])
 def test_help_teaches_by_example_and_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     loaded = set(done.stderr.split())
     assert "anysize" in loaded
@@ -66,8 +62,7 @@ def test_without_a_command_the_overview_is_an_error(capsys: pytest.CaptureFixtur
         ),
         (
             "xyzzy",
-            "error: there is no command 'xyzzy'; the commands are eval, plan, predict, train\n"
-            "hint: anysize --help\n",
+            "error: there is no command 'xyzzy'; the commands are eval, plan, predict, train\nhint: anysize --help\n",
         ),
         ("train x --epohcs 3", "error: anysize train has no option --epohcs\nhint: did you mean --epochs?\n"),
         ("plan x --no-jsn", "error: anysize plan has no option --no-jsn\nhint: did you mean --json?\n"),
@@ -96,8 +91,7 @@ def test_without_a_command_the_overview_is_an_error(capsys: pytest.CaptureFixtur
         ("train x --scale 2 1", "error: --scale is 2 1; it must be two positive factors, smaller first\n"),
         (
             "train x --model-kwargs width=[",
-            "error: --model-kwargs was given 'width=['; '[' is not a YAML value\n"
-            "hint: for example width=64\n",
+            "error: --model-kwargs was given 'width=['; '[' is not a YAML value\nhint: for example width=64\n",
         ),
         ("train", "error: no data was given\nhint: anysize train FOLDER\n"),
         ("plan", "error: no data was given\nhint: anysize plan FOLDER\n"),
@@ -177,9 +171,7 @@ def test_plan_as_json(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert image.width > 100
 
 
-def test_train_eval_and_predict_as_json(
-    stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_train_eval_and_predict_as_json(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_folder = tmp_path / "run"
     assert main(["train", str(stripes), "--output", str(run_folder), "--epochs", "2", *QUICK, "--json"]) == 0
     shown = capsys.readouterr()
@@ -199,15 +191,11 @@ def test_train_eval_and_predict_as_json(
     assert main(["predict", str(run_folder), *images, "--top", "2", "--workers", "0", "--json"]) == 0
     answers = json.loads(capsys.readouterr().out)
     assert [answer["path"] for answer in answers["predictions"]] == images
-    assert all(
-        sum(item["probability"] for item in a["top"]) == pytest.approx(1) for a in answers["predictions"]
-    )
+    assert all(sum(item["probability"] for item in a["top"]) == pytest.approx(1) for a in answers["predictions"])
     assert answers["left_out"] == []
 
 
-def test_text_for_people(
-    trained: Path, stripes: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_text_for_people(trained: Path, stripes: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     image = stripes / "down" / "00.png"
     assert main(["predict", str(trained), str(image), "--workers", "0"]) == 0
     path, name, probability = capsys.readouterr().out.rstrip("\n").split("\t")
@@ -224,9 +212,7 @@ def test_text_for_people(
     assert capsys.readouterr().out.startswith("images        32 to train on, 8 to validate on in 2 classes")
 
 
-def test_flags_override_the_config_file(
-    stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_flags_override_the_config_file(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     preset = tmp_path / "preset.yaml"
     preset.write_text("batch-size: 4\nmixing: similar\nval_split: 0.5\n")
     base = ["plan", str(stripes), "--output", str(tmp_path / "plan.png"), "--json", "--config", str(preset)]
@@ -237,9 +223,7 @@ def test_flags_override_the_config_file(
     assert (report["num_steps"], report["num_val"]) == (2, 20)
 
 
-def test_a_wrong_name_in_the_config_file(
-    stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_name_in_the_config_file(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     preset = tmp_path / "preset.yaml"
     preset.write_text("bach_size: 4\n")
     assert main(["plan", str(stripes), "--config", str(preset)]) == 2

@@ -25,9 +25,7 @@ def rows_of(evaluation: Evaluation) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_run_s_own_data_means_the_images_that_it_held_out(
-    trained: Path, stripes: Path, tmp_path: Path
-) -> None:
+def test_the_run_s_own_data_means_the_images_that_it_held_out(trained: Path, stripes: Path, tmp_path: Path) -> None:
     held_out = load_data(stripes, DataOptions(val_split=0.2, split_seed=0)).val
     assert held_out is not None
     for data in (None, stripes):
@@ -76,9 +74,7 @@ def test_other_data_are_taken_whole_and_classes_matched_by_name(trained: Path, t
     swapped = ask(weights, data, output=tmp_path / "second")
     assert swapped.accuracy == pytest.approx(1 - expected.accuracy)
     assert [row["class"] for row in swapped.per_class] == ["down", "across"]
-    truths = [
-        {row["path"]: row["truth"] for row in rows_of(evaluation)} for evaluation in (expected, swapped)
-    ]
+    truths = [{row["path"]: row["truth"] for row in rows_of(evaluation)} for evaluation in (expected, swapped)]
     assert truths[0] == truths[1]
 
 
@@ -135,10 +131,7 @@ def test_the_parts_add_up_to_the_whole(trained: Path, tmp_path: Path) -> None:
     assert sum(bucket.num_right for bucket in buckets) == sum(right)
     assert sum(bucket.loss * bucket.num_images for bucket in buckets) == pytest.approx(sum(losses), abs=1e-4)
     for bucket in buckets:
-        inside = [
-            bucket.smallest_area <= int(row["height"]) * int(row["width"]) <= bucket.largest_area
-            for row in rows
-        ]
+        inside = [bucket.smallest_area <= int(row["height"]) * int(row["width"]) <= bucket.largest_area for row in rows]
         assert sum(inside) == bucket.num_images
 
     for row in evaluation.per_class:

@@ -65,9 +65,7 @@ def test_the_table_holds_every_answer(trained: Path, stripes: Path, tmp_path: Pa
 
 def test_weights_may_be_named_directly(trained: Path, stripes: Path) -> None:
     image = stripes / "down" / "01.png"
-    by_path = {
-        which: ask(trained / "weights" / f"{which}.safetensors", image).answers for which in ("best", "last")
-    }
+    by_path = {which: ask(trained / "weights" / f"{which}.safetensors", image).answers for which in ("best", "last")}
     for which, answers in by_path.items():
         assert ask(trained, image, weights=which).answers == answers
 

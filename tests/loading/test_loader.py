@@ -24,14 +24,10 @@ def dataset_of(folder: Path, *, labelled: bool = True) -> ImageDataset:
 
 
 def plan_of(dataset: ImageDataset, epoch: int) -> Plan:
-    return plan_epoch(
-        dataset.sizes(epoch), 5, max_pixels=3_000, mixing="mixed", launch_pixels=500, epoch=epoch
-    )
+    return plan_epoch(dataset.sizes(epoch), 5, max_pixels=3_000, mixing="mixed", launch_pixels=500, epoch=epoch)
 
 
-def check(
-    batches: list[list[RawBatch]], dataset: ImageDataset, plan: Plan, epoch: int, first_step: int = 0
-) -> None:
+def check(batches: list[list[RawBatch]], dataset: ImageDataset, plan: Plan, epoch: int, first_step: int = 0) -> None:
     """Compare with the images read one by one."""
     steps = list(plan)[first_step:]
     assert len(batches) == len(steps) > 0
@@ -61,9 +57,7 @@ def test_gives_the_plan_s_micro_batches_with_and_without_workers(workers: int, f
     loader = PlanLoader(dataset, workers=workers)
     for epoch, first_step in ((0, 0), (1, 1), (0, 2)):
         plan = plan_of(dataset, epoch)
-        assert sum(len(step.micro_batches) for step in plan) > len(plan), (
-            "steps of one micro-batch prove little"
-        )
+        assert sum(len(step.micro_batches) for step in plan) > len(plan), "steps of one micro-batch prove little"
         batches = [list(step) for step in loader.steps(plan, epoch=epoch, first_step=first_step)]
         check(batches, dataset, plan, epoch, first_step)
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import anysize
+from anysize.errors import RaggedError, UnsupportedOperatorError
 from anysize.ragged import Length, Padding, RaggedBatch, registered_functions
 from anysize.ragged import registry as ragged_registry
 
@@ -196,3 +197,51 @@ def test_a_later_rule_takes_the_place_of_an_earlier(monkeypatch: pytest.MonkeyPa
 def test_the_registry_that_is_shown_is_a_copy() -> None:
     registered_functions().clear()  # type: ignore[attr-defined]
     assert F.conv2d in registered_functions()
+
+
+def test_a_tensor_that_shares_the_canvas_and_is_changed_in_place_is_noticed() -> None:
+    images = [torch.randn(2, 5, 7), torch.randn(2, 8, 4)]
+    batch = RaggedBatch.from_images(images)
+    batch.detach().add_(1.0)  # the padding is no longer zero, though this batch did nothing
+    assert batch.padding is Padding.FINITE
+    weight = torch.ones(1, 2, 3, 3)
+    alone = torch.nn.functional.conv2d(images[0][None] + 1.0, weight, padding=1)[0]
+    assert torch.allclose(torch.nn.functional.conv2d(batch, weight, padding=1).unbind()[0], alone, atol=1e-5)
+
+
+def test_an_in_place_sum_on_a_larger_canvas_forgets_the_old_mask() -> None:
+    images = [torch.randn(2, 5, 7), torch.randn(2, 8, 4)]
+    batch = RaggedBatch.from_images(images, canvas=(10, 10))
+    assert batch.mask.shape[2:] == (10, 10)
+    batch.add_(RaggedBatch.from_images(images))
+    expected = torch.stack([2 * image.mean((1, 2)) for image in images])
+    assert torch.allclose(batch.mean((2, 3)), expected, atol=1e-6)
+
+
+def test_a_uniform_canvas_of_the_users_own_is_not_written_to() -> None:
+    canvas = -torch.ones(1, 2, 4, 4)
+    torch.nn.functional.relu_(RaggedBatch(canvas, ((4, 4),)))
+    assert float(canvas.min()) == -1.0
+
+
+def test_a_narrower_dtype_forgets_that_the_padding_is_finite() -> None:
+    batch = RaggedBatch(torch.full((1, 1, 4, 4), 1e6), ((2, 2),), padding=Padding.FINITE)
+    assert batch.to(torch.float16).padding is Padding.UNKNOWN
+    assert batch.to(torch.float32) is batch
+
+
+@pytest.mark.parametrize("operator", ["==", "!=", "<", "@", "%"])
+def test_operators_without_a_rule_are_refused(operator: str) -> None:
+    batch = RaggedBatch.from_images([torch.randn(2, 5, 7), torch.randn(2, 8, 4)])
+    with pytest.raises(UnsupportedOperatorError, match="was given a ragged batch"):
+        eval(f"batch {operator} batch")  # noqa: S307 - our own text
+
+
+def test_constructors_refuse_what_would_be_cast_in_silence() -> None:
+    with pytest.raises(RaggedError, match="the canvas has dtype torch.uint8; a floating-point one is required"):
+        RaggedBatch(torch.zeros(1, 2, 3, 3, dtype=torch.uint8), [(3, 3)])
+    with pytest.raises(RaggedError, match="image 1 is torch.float64 on cpu, image 0 torch.float32 on cpu"):
+        RaggedBatch.from_images([torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.float64)])
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        RaggedBatch(torch.zeros(1, 2, 3, 3), [(2.5, 3)])
+    assert RaggedBatch.from_images(torch.zeros(2, 3, 4, 4)).sizes == ((4, 4), (4, 4))

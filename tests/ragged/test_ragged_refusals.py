@@ -31,10 +31,10 @@ def refused(call: Any, error: type[Exception] = UnsupportedOperatorError) -> str
     ("name", "call"),
     [
         ("fft_fft2", lambda x: torch.fft.fft2(x)),
-        ("interpolate", lambda x: F.interpolate(x, scale_factor=2)),
-        ("linear", lambda x: F.linear(x, torch.randn(3, 4))),
-        ("pad", lambda x: F.pad(x, (1, 1))),
-        ("group_norm", lambda x: F.group_norm(x, 1)),
+        ("torch.nn.functional.interpolate", lambda x: F.interpolate(x, scale_factor=2)),
+        ("torch.nn.functional.linear", lambda x: F.linear(x, torch.randn(3, 4))),
+        ("torch.nn.functional.pad", lambda x: F.pad(x, (1, 1))),
+        ("torch.nn.functional.group_norm", lambda x: F.group_norm(x, 1)),
     ],
 )
 def test_a_function_without_a_rule(name: str, call: Any) -> None:
@@ -69,10 +69,10 @@ class Upsampling(nn.Module):
 def test_a_refusal_names_the_module() -> None:
     body = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Conv2d(2, 2, 1), Upsampling()))
     model = nn.Sequential(OrderedDict(stem=nn.Conv2d(2, 2, 1), body=body))
-    assert refused(lambda: model(batch())) == "interpolate (called in Sequential.body.1.1)" + NO_RULE
-    assert refused(lambda: Upsampling()(batch())) == "interpolate (called in Upsampling)" + NO_RULE
+    assert refused(lambda: model(batch())) == "torch.nn.functional.interpolate (called in Sequential.body.1.1)" + NO_RULE
+    assert refused(lambda: Upsampling()(batch())) == "torch.nn.functional.interpolate (called in Upsampling)" + NO_RULE
     circular = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"))
-    assert refused(lambda: circular(batch())) == "pad (called in Sequential.0)" + NO_RULE
+    assert refused(lambda: circular(batch())) == "torch.nn.functional.pad (called in Sequential.0)" + NO_RULE
 
 
 SPACE = "only all spatial axes (2, 3) together are exact"
@@ -137,14 +137,14 @@ def test_other_operands() -> None:
         f"{GIVEN}only its input may be ragged, not its weight{HINT}"
     )
     assert refused(lambda: F.batch_norm(torch.randn(2, 2, 3, 3), None, None, batch(), training=True)) == (
-        f"batch_norm {GIVEN}only its input may be ragged{HINT}"
+        f"torch.nn.functional.batch_norm {GIVEN}only its input may be ragged{HINT}"
     )
 
 
 @pytest.mark.parametrize("size", [2, (1, 2), (None, 1), 7])
 def test_adaptive_pools_to_more_than_one(size: Any) -> None:
     assert refused(lambda: F.adaptive_avg_pool2d(batch(), size)) == (
-        f"adaptive_avg_pool2d {GIVEN}adaptive pooling is exact for output size 1 only, not {size}{HINT}"
+        f"torch.nn.functional.adaptive_avg_pool2d {GIVEN}adaptive pooling is exact for output size 1 only, not {size}{HINT}"
     )
     assert refused(lambda: F.adaptive_max_pool2d(batch(), size)).endswith(
         f"{GIVEN}adaptive pooling is exact for output size 1 only, not {size}{HINT}"
@@ -171,7 +171,7 @@ def test_positions_of_maxima() -> None:
 )
 def test_average_pools_that_hang_over_the_border(options: dict[str, Any]) -> None:
     assert refused(lambda: F.avg_pool2d(batch(), 2, **options)) == (
-        f"avg_pool2d {GIVEN}average pooling is exact for padding=0 and ceil_mode=False only{HINT}"
+        f"torch.nn.functional.avg_pool2d {GIVEN}average pooling is exact for padding=0 and ceil_mode=False only{HINT}"
     )
 
 

@@ -156,8 +156,7 @@ def test_resuming_what_cannot_be(uninterrupted: Path, stripes: Path, tmp_path: P
     assert error.hint == "resume with the --opt of the run, or start a new one"
     error = refusal(resume=uninterrupted, model="fcn_small", model_kwargs=())
     assert error.message.startswith(
-        f"the weights in {path} do not fit the network:\n"
-        "  missing: features.0.weight\n  missing: features.0.bias\n"
+        f"the weights in {path} do not fit the network:\n  missing: features.0.weight\n  missing: features.0.bias\n"
     )
     assert error.message.endswith("\n  ... and 40 more")
     error = refusal(resume=uninterrupted, model_kwargs=("width=8",))

@@ -65,8 +65,7 @@ def test_norms_and_biases_are_not_decayed(opt: str) -> None:
     names = dict(model.named_parameters())
     assert len(decay) == len(names)
     kinds = {
-        name: isinstance(model.get_submodule(name.rpartition(".")[0]), torch.nn.BatchNorm2d)
-        or name.endswith(".bias")
+        name: isinstance(model.get_submodule(name.rpartition(".")[0]), torch.nn.BatchNorm2d) or name.endswith(".bias")
         for name in names
     }
     assert set(kinds.values()) == {True, False}

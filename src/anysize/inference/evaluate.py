@@ -123,7 +123,7 @@ def _choose(
         skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels, **split
     )
     with console.bar("reading sizes", 0) as bar:
-        source = load_data(data, options, progress=bar.set)
+        source = load_data(data, options, progress=bar.set, raise_unreadable=False)
     if source.train.labels is None:
         raise LayoutError(
             f"{data} holds images without labels ({source.layout}); evaluation compares with labels",

@@ -76,7 +76,7 @@ def _read(
     """Find the images and check that each decodes, so that one error can name all that do not."""
     options = DataOptions(skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels)
     with console.bar("reading sizes", 0) as bar:
-        found = list_images(config.images, options, progress=bar.set)
+        found = list_images(config.images, options, progress=bar.set, raise_unreadable=False)
     source = DataSource(
         root=Path(),
         layout="files",

@@ -1,6 +1,7 @@
 """`RaggedBatch`: images of many sizes on one canvas, and what is known of the padding around them."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
@@ -45,26 +46,31 @@ class RaggedBatch(TensorLike):
         RaggedError: sizes that do not fit the canvas.
     """
 
-    __slots__ = ("_canvas", "_mask", "_padding", "_sizes")
+    __slots__ = ("_canvas", "_mask", "_padding", "_sizes", "_version")
+    _padding: Padding
+    _version: int
 
     def __init__(
         self, canvas: Tensor, sizes: Sequence[Sequence[int]], *, padding: Padding = Padding.UNKNOWN
     ) -> None:
-        true_sizes = tuple(tuple(int(length) for length in size) for size in sizes)
+        true_sizes = tuple(tuple(operator.index(length) for length in size) for size in sizes)
         _check(canvas, true_sizes)
         self._canvas = canvas
         self._sizes = true_sizes
-        self._padding = padding
         self._mask: Tensor | None = None
+        self._know(padding)
 
     @classmethod
-    def from_images(cls, images: Sequence[Tensor], canvas: Sequence[int] | None = None) -> "RaggedBatch":
+    def from_images(cls, images: Sequence[Tensor] | Tensor, canvas: Sequence[int] | None = None) -> "RaggedBatch":
         """Lay images of any sizes on the smallest canvas that holds them all, or on ``canvas``.
 
         Args:
-            images: tensors C x H x W (or C x L, or C x D x H x W) of one dtype, device and number of channels.
+            images: tensors C x H x W (or C x L, or C x D x H x W) of one dtype, device and number of channels; or one
+                tensor N x C x *spatial of equal images.
             canvas: lengths of the spatial axes; by default the largest of each.
         """
+        if isinstance(images, Tensor):
+            images = list(images)
         if not images:
             raise RaggedError("a ragged batch was asked for without any image", hint="pass one image or more")
         first = images[0]
@@ -74,6 +80,12 @@ class RaggedBatch(TensorLike):
                     f"image {index} has shape {tuple(image.shape)}, image 0 {tuple(first.shape)}: all must be "
                     f"C x L, C x H x W or C x D x H x W with the same number of axes and of channels C",
                     hint="convert grey and colour images to one number of channels first",
+                )
+            if (image.dtype, image.device) != (first.dtype, first.device):
+                raise RaggedError(
+                    f"image {index} is {image.dtype} on {image.device}, image 0 {first.dtype} on {first.device}: all "
+                    f"must agree",
+                    hint="convert them first, for example with image.to(images[0])",
                 )
         sizes = tuple(tuple(image.shape[1:]) for image in images)
         largest = tuple(max(lengths) for lengths in zip(*sizes, strict=True))
@@ -101,7 +113,14 @@ class RaggedBatch(TensorLike):
     @property
     def padding(self) -> Padding:
         """What is known of the pixels outside the images."""
+        # Another tensor may share the canvas' memory (detach, say) and have been changed in place since.
+        if self._padding is Padding.ZERO and _version(self._canvas) != self._version:
+            self._padding = Padding.FINITE
         return self._padding
+
+    def _know(self, padding: Padding) -> None:
+        self._padding = padding
+        self._version = _version(self._canvas)
 
     @property
     def spatial_axes(self) -> int:
@@ -142,10 +161,10 @@ class RaggedBatch(TensorLike):
 
         Only for operators that send back a fresh gradient tensor (convolutions).
         """
-        if self._padding is Padding.UNKNOWN:
+        if self.padding is Padding.UNKNOWN:
             return self.masked(0.0)
-        canvas = clear_owned(self._canvas, self._sizes, is_zero=self._padding is Padding.ZERO)
-        self._padding = Padding.ZERO
+        canvas = clear_owned(self._canvas, self._sizes, is_zero=self.padding is Padding.ZERO)
+        self._know(Padding.ZERO)
         return canvas
 
     def zeroed(self) -> Tensor:
@@ -153,19 +172,25 @@ class RaggedBatch(TensorLike):
 
         For operators whose own backward pass clears the gradient in the padding.
         """
-        if self._padding is Padding.UNKNOWN:
+        if self.padding is Padding.UNKNOWN:
             return self.masked(0.0)
-        if self._padding is not Padding.ZERO:
+        if self.padding is not Padding.ZERO:
             clear_in_place(self._canvas, self._sizes)
-            self._padding = Padding.ZERO
+            self._know(Padding.ZERO)
         return self._canvas
 
     def settled(self) -> Tensor:
-        """Return the canvas with finite padding, so that a zero gradient times it is zero and not NaN."""
-        return self.masked(0.0) if self._padding is Padding.UNKNOWN else self._canvas
+        """Return the canvas with finite padding, so that a zero gradient times it is zero and not NaN.
+
+        It is owned: an operator may work on it in place.
+        """
+        if self.padding is not Padding.UNKNOWN:
+            return self._canvas
+        return self._canvas.clone() if self.is_uniform else self.masked(0.0)
 
     def masked(self, value: float) -> Tensor:
-        """Return a copy of the canvas with ``value`` for padding; differentiable any number of times."""
+        """Return the canvas with ``value`` for padding, as a copy where there is any; differentiable any number of
+        times."""
         if self.is_uniform:
             return self._canvas
         return torch.where(self.mask, self._canvas, self._canvas.new_full((), value))
@@ -173,13 +198,16 @@ class RaggedBatch(TensorLike):
     def with_canvas(self, canvas: Tensor, padding: Padding) -> "RaggedBatch":
         """Return a batch of the same sizes on another canvas tensor of the same extent."""
         result = RaggedBatch.__new__(RaggedBatch)
-        result._canvas, result._sizes, result._padding = canvas, self._sizes, padding
-        result._mask = self._mask
+        result._canvas, result._sizes, result._mask = canvas, self._sizes, self._mask
+        result._know(padding)
         return result
 
     def replace_canvas(self, canvas: Tensor, padding: Padding) -> None:
         """Take the result of an in-place operator."""
-        self._canvas, self._padding = canvas, padding
+        if canvas.shape != self._canvas.shape:
+            self._mask = None
+        self._canvas = canvas
+        self._know(padding)
 
     # The parts of a tensor's interface that do not compute.
 
@@ -220,11 +248,15 @@ class RaggedBatch(TensorLike):
     def to(self, *args: Any, **kwargs: Any) -> "RaggedBatch":
         """As ``torch.Tensor.to`` (device, dtype, memory_format); the sizes stay."""
         moved = self._canvas.to(*args, **kwargs)
-        return self if moved is self._canvas else self.with_canvas(moved, self._padding)
+        if moved is self._canvas:
+            return self
+        # A narrower dtype may turn large numbers into infinity; zeros stay zeros.
+        known = self.padding if moved.dtype == self.dtype or self.padding is Padding.ZERO else Padding.UNKNOWN
+        return self.with_canvas(moved, known)
 
     def pin_memory(self) -> "RaggedBatch":
         """Return the batch in page-locked memory; DataLoader calls this for ``pin_memory=True``."""
-        return self.with_canvas(self._canvas.pin_memory(), self._padding)
+        return self.with_canvas(self._canvas.pin_memory(), self.padding)
 
     def is_floating_point(self) -> bool:
         """Whether the canvas has a floating-point dtype."""
@@ -239,11 +271,16 @@ class RaggedBatch(TensorLike):
         return f"RaggedBatch(canvas={tuple(self._canvas.shape)}, sizes=[{shown}{more}], dtype={self.dtype})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._canvas, self._sizes, int(self._padding))
+        return _restore, (self._canvas, self._sizes, int(self.padding))
 
     @classmethod
     def _dispatch(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return find_rule(function).work(function, *args, **kwargs)
+
+
+def _version(canvas: Tensor) -> int:
+    """How often the memory of ``canvas`` was changed in place; inference tensors do not count that."""
+    return 0 if canvas.is_inference() else canvas._version
 
 
 def _restore(canvas: Tensor, sizes: Sizes, padding: int) -> RaggedBatch:
@@ -255,6 +292,10 @@ def _check(canvas: Tensor, sizes: Sizes) -> None:
     if not 3 <= canvas.dim() <= 5:
         raise RaggedError(
             f"the canvas has shape {tuple(canvas.shape)}; N x C x *spatial with one to three spatial axes is required"
+        )
+    if not canvas.is_floating_point():
+        raise RaggedError(
+            f"the canvas has dtype {canvas.dtype}; a floating-point one is required", hint="canvas.float()"
         )
     if len(sizes) != canvas.shape[0]:
         raise RaggedError(

@@ -8,7 +8,9 @@ from torch import Tensor
 
 __all__ = ["TensorLike"]
 
-_OPERATORS = ("add", "sub", "mul", "truediv", "pow", "neg", "iadd", "isub", "imul", "itruediv")
+_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "neg", "abs", "getitem")
+_IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ipow", "setitem")
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _REFLECTED = ("radd", "rsub", "rmul", "rtruediv", "rpow")
 
 
@@ -16,6 +18,8 @@ class TensorLike:
     """Passes whatever computes to ``_dispatch(function, args, kwargs)`` of the subclass."""
 
     __slots__ = ()
+
+    __hash__ = object.__hash__  # as a tensor: by identity, though == compares pixels
 
     @classmethod
     def _dispatch(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -43,7 +47,7 @@ def _method(function: Callable[..., Any], batch: TensorLike, *args: Any, **kwarg
 
 
 def _define_operators() -> None:
-    for name in (*_OPERATORS, *_REFLECTED):
+    for name in (*_OPERATORS, *_REFLECTED, *_IN_PLACE, *_COMPARISONS):
         method = getattr(Tensor, f"__{name}__")
 
         def operator(self: TensorLike, *args: Any, method: Callable[..., Any] = method) -> Any:

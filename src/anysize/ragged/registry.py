@@ -91,13 +91,22 @@ def find_rule(function: Function) -> Rule:
 
 def refusal(function: Function, reason: str) -> UnsupportedOperatorError:
     """Make the error that refuses ``function``: name, module path and ``reason``."""
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", str(function))
+    name = _name(function)
     path = _module_path()
     place = f" (called in {path})" if path else ""
     return UnsupportedOperatorError(
         f"{name}{place} was given a ragged batch: {reason}",
         hint="batch images of one size together, or write a rule: anysize.register_rule(function)",
     )
+
+
+def _name(function: Function) -> str:
+    """Return the name by which people know ``function``; its own may be that of an inner one."""
+    for prefix, place in (("torch.nn.functional", functional), ("torch", torch), ("torch.Tensor", torch.Tensor)):
+        for name in dir(place):
+            if not (name.startswith("_") and place is not torch.Tensor) and getattr(place, name, None) is function:
+                return f"{prefix}.{name}"
+    return str(getattr(function, "__qualname__", function))
 
 
 def _module_path() -> str | None:

@@ -75,6 +75,7 @@ def report_plan(config: PlanConfig, *, progress: Progress | None = None) -> Plan
         max_pixels=config.max_pixels,
         mixing=config.mixing,
         launch_pixels=config.launch_pixels,
+        multiple_of=config.multiple_of,
         seed=config.seed,
     )
     usual = usual_ways(sizes, config.batch_size, seed=config.seed)

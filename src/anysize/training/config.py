@@ -48,7 +48,7 @@ class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
     """Learning rate after the warm-up: cosine to zero, (1 - t)^0.9, cut on a plateau of the validation loss, or
     constant."""
     warmup_epochs: float = 1.0
-    """Epochs in which the learning rate rises linearly from zero."""
+    """Epochs in which the learning rate rises linearly from zero; at most a fifth of the run."""
     plateau_patience: int = 4
     """Epochs without a lower validation loss before 'plateau' cuts the rate."""
     plateau_factor: float = 0.2

@@ -116,6 +116,7 @@ class _Run:
             max_pixels=self.config.max_pixels,
             mixing=self.config.mixing,
             launch_pixels=self.config.launch_pixels,
+            multiple_of=self.config.multiple_of,
             seed=self.config.seed,
             epoch=self.progress.epoch,
         )

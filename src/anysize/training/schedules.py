@@ -8,6 +8,7 @@ from anysize.training.config import TrainConfig
 __all__ = ["Plateau", "scheduled_lr"]
 
 POLY_POWER = 0.9
+LONGEST_WARMUP = 0.2  # share of the run: a run of a few epochs must not be warm-up alone
 
 
 def scheduled_lr(config: TrainConfig, epochs_done: float, plateau_scale: float = 1.0) -> float:
@@ -19,7 +20,7 @@ def scheduled_lr(config: TrainConfig, epochs_done: float, plateau_scale: float =
         plateau_scale: what `Plateau` has cut the rate to; used by 'plateau' alone.
     """
     peak = config.peak_lr
-    warmup = min(config.warmup_epochs, float(config.epochs))
+    warmup = min(config.warmup_epochs, config.epochs * LONGEST_WARMUP)
     if epochs_done < warmup:
         return peak * max(epochs_done, 1e-3) / warmup
     progress = (epochs_done - warmup) / max(config.epochs - warmup, 1e-9)

@@ -82,7 +82,9 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     side = smallest_side(model, channels)
     require_sides(source.train.joined(_labelled(source)), side, config.model, config.max_side)
     checked = _check(source, channels, config, console)
-    left_out += [problem for problem in checked.source.problems if problem not in left_out]
+    left_out += checked.source.problems
+    if left_out:
+        console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
     normalisation = Normalisation(checked.mean, checked.std)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
@@ -121,7 +123,7 @@ def _read_source(config: TrainConfig, console: Console) -> tuple[DataSource, lis
     if config.data is None:
         raise UsageError("no data was given", hint="anysize train FOLDER")
     with console.bar("reading sizes", 0) as bar:
-        source = load_data(config.data, data_options(config), progress=bar.set)
+        source = load_data(config.data, data_options(config), progress=bar.set, raise_unreadable=False)
     if source.train.labels is None:
         raise LayoutError(
             f"{config.data} holds images without labels ({source.layout}); training needs a class for each",
@@ -138,10 +140,7 @@ def _read_source(config: TrainConfig, console: Console) -> tuple[DataSource, lis
     _require_classes(config, source, train)
     for note in source.notes:
         console.say(f"note: {note}")
-    left_out = [*source.ignored, *source.problems, *small_train, *small_val]
-    if left_out:
-        console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
-    return replace(source, train=train, val=val), left_out
+    return replace(source, train=train, val=val), [*source.ignored, *small_train, *small_val]
 
 
 def _require_classes(config: TrainConfig, source: DataSource, train: ImageTable) -> None:

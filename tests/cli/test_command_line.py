@@ -160,7 +160,8 @@ def test_an_interruption_and_the_system_s_errors_have_codes(
 
 def test_plan_as_json(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figure = tmp_path / "plan.png"
-    assert main(["plan", str(stripes), "--batch-size", "8", "--output", str(figure), "--json"]) == 0
+    flags = ["--batch-size", "8", "--multiple-of", "1", "--output", str(figure), "--json"]
+    assert main(["plan", str(stripes), *flags]) == 0
     shown = capsys.readouterr()
     report = json.loads(shown.out)
     assert shown.err == ""

@@ -20,12 +20,10 @@ from anysize.training.interrupt import StopRequest
 from anysize.training.run import train
 from toy import QUIET, quick, table_of
 
-# Everything with a memory: batch statistics, the optimiser's moments, the plateau.
+# What has a memory: batch statistics, and the optimiser's moments.
 STATEFUL: dict[str, Any] = {
     "model": "resnet9",
     "model_kwargs": ("width=4",),
-    "sched": "plateau",
-    "plateau_patience": 1,
     "lr": 0.02,
 }
 STEPS_AN_EPOCH = 4
@@ -60,11 +58,11 @@ def uninterrupted(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         return train(quick(stripes, tmp_path_factory.mktemp("runs") / "whole", **STATEFUL), console=QUIET).run
 
 
-@pytest.mark.parametrize("count", [1, STEPS_AN_EPOCH, STEPS_AN_EPOCH + 2])
+@pytest.mark.parametrize("count", [1, STEPS_AN_EPOCH + 2, 3 * STEPS_AN_EPOCH])
 def test_after_a_stop_within_an_epoch(
     count: int, uninterrupted: Path, stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the first epoch, behind the last step of an epoch but before its validation, and in the second."""
+    """In the first epoch, in the second, and behind the last step of all but before the validation."""
     config = quick(stripes, tmp_path / "run", **STATEFUL)
     with monkeypatch.context() as patch:
         stop_after(patch, count)
@@ -79,15 +77,15 @@ def test_after_a_stop_within_an_epoch(
     assert kinds.count("start") == 2
 
 
-def test_more_epochs_for_a_finished_run(
-    uninterrupted: Path, stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From the command line: the run's own options, and the flags beside --resume."""
-    config = quick(stripes, tmp_path / "run", **{**STATEFUL, "epochs": 2})
-    train(config, console=QUIET)
+def test_more_epochs_for_a_finished_run(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the command line: the run's own options, and the flags beside --resume. The plateau goes on counting."""
+    plateau = {"sched": "plateau", "plateau_patience": 1, "warmup_epochs": 0.0, "lr": 1e-30, "weight_decay": 0.0}
+    whole = train(quick(stripes, tmp_path / "whole", **plateau), console=QUIET)
+    assert len({row["lr"] for row in table_of(whole.run)}) == 2
+    train(quick(stripes, tmp_path / "run", **plateau, epochs=2), console=QUIET)
     assert main(["train", "--resume", str(tmp_path / "run"), "--epochs", "3"]) == 0
     assert "going on with" in capsys.readouterr().err
-    same_results(tmp_path / "run", uninterrupted)
+    same_results(tmp_path / "run", whole.run)
     assert "epochs: 3" in (tmp_path / "run" / "config.yaml").read_text()
     assert "resume: null" in (tmp_path / "run" / "config.yaml").read_text()
 
@@ -178,4 +176,4 @@ def test_the_options_of_a_run_are_kept(uninterrupted: Path) -> None:
     from anysize.config_file import read_config
 
     config = read_config(TrainConfig, uninterrupted / "config.yaml")
-    assert (config.sched, config.plateau_patience, config.model_kwargs) == ("plateau", 1, ("width=4",))
+    assert (config.model, config.lr, config.model_kwargs) == ("resnet9", 0.02, ("width=4",))

@@ -119,9 +119,7 @@ def _choose(
     split: dict[str, Any] = {}
     if trained_with is not None:
         split = {"val_split": trained_with["val_split"], "split_seed": trained_with["seed"]}
-    options = DataOptions(
-        skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels, **split
-    )
+    options = DataOptions(skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels, **split)
     with console.bar("reading sizes", 0) as bar:
         source = load_data(data, options, progress=bar.set, raise_unreadable=False)
     if source.train.labels is None:

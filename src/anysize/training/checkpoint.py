@@ -28,9 +28,7 @@ class Checkpoint:
     """Plain values: epoch, step, history and the like."""
 
 
-def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
-) -> None:
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
     """Write model, optimiser, random state and ``progress`` (plain JSON values) to ``path``, atomically."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     state = optimizer.state_dict()["state"]

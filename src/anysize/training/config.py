@@ -107,9 +107,7 @@ def parse_model_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(
-                f"--model-kwargs was given {pair!r}; name=value is required", hint="for example width=64"
-            )
+            raise UsageError(f"--model-kwargs was given {pair!r}; name=value is required", hint="for example width=64")
         try:
             options[name.replace("-", "_")] = yaml.safe_load(value)
         except yaml.YAMLError as error:

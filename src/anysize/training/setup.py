@@ -173,9 +173,7 @@ def _choose_channels(config: TrainConfig, table: ImageTable) -> Literal[1, 3]:
     return 1 if config.in_channels == "1" else 3
 
 
-def _create_model(
-    config: TrainConfig, num_classes: int, channels: Literal[1, 3], kwargs: dict[str, Any]
-) -> nn.Module:
+def _create_model(config: TrainConfig, num_classes: int, channels: Literal[1, 3], kwargs: dict[str, Any]) -> nn.Module:
     try:
         return create_model(config.model, num_classes=num_classes, in_channels=channels, **kwargs)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
@@ -216,9 +214,7 @@ def _datasets(
         max_image_pixels=config.max_image_pixels,
         seed=config.seed,
     )
-    val = ImageDataset(
-        _labelled(source), channels, max_side=config.max_side, max_image_pixels=config.max_image_pixels
-    )
+    val = ImageDataset(_labelled(source), channels, max_side=config.max_side, max_image_pixels=config.max_image_pixels)
     return train, val
 
 

@@ -5,9 +5,11 @@ sends back to those zeros must not travel on. Clearing by slices costs a fractio
 padding itself is touched, and neighbours of equal extent share a slice.
 """
 
-from collections.abc import Iterator
+import math
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,13 +23,19 @@ def image_index(number: int, size: tuple[int, ...]) -> tuple[int | slice, ...]:
     return (number, slice(None), *(slice(0, length) for length in size))
 
 
-def _padding_slices(canvas: Tensor, sizes: Sizes) -> Iterator[tuple[slice, ...]]:
-    """Give index tuples that together cover all padding of ``canvas`` (N, C, *spatial).
+# Below so many padded numbers a slab, one kernel over all padded pixels beats a kernel for each slab (CPU, measured:
+# 13 x 64 x 10 x 10: 20 us against 120; 2 x 32 x 200 x 250: 66 us against 23).
+_FEW_PER_SLAB = 24_000
+
+
+@lru_cache(maxsize=4096)
+def _slabs(sizes: Sizes, extents: tuple[int, ...]) -> tuple[tuple[slice, ...], ...]:
+    """Return index tuples that together cover all padding of a canvas (N, C, *extents).
 
     The slabs of one image do not overlap: that of axis k spans only the real extent of the axes before it.
     Consecutive images that share their extents up to axis k share a slab.
     """
-    extents = tuple(canvas.shape[2:])
+    slabs: list[tuple[slice, ...]] = []
     for axis, extent in enumerate(extents):
         start = 0
         while start < len(sizes):
@@ -37,8 +45,23 @@ def _padding_slices(canvas: Tensor, sizes: Sizes) -> Iterator[tuple[slice, ...]]
                 stop += 1
             if head[axis] < extent:
                 before = tuple(slice(0, length) for length in head[:axis])
-                yield (slice(start, stop), slice(None), *before, slice(head[axis], None))
+                slabs.append((slice(start, stop), slice(None), *before, slice(head[axis], None)))
             start = stop
+    return tuple(slabs)
+
+
+@lru_cache(maxsize=4096)
+def _num_padded(sizes: Sizes, extents: tuple[int, ...]) -> int:
+    return len(sizes) * math.prod(extents) - sum(math.prod(size) for size in sizes)
+
+
+@lru_cache(maxsize=1024)
+def _padded_pixels(sizes: Sizes, extents: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the places of all padded pixels in a canvas, counted over (N, *extents)."""
+    padded = np.ones((len(sizes), *extents), dtype=np.bool_)
+    for number, size in enumerate(sizes):
+        padded[(number, *(slice(0, length) for length in size))] = False
+    return torch.from_numpy(np.flatnonzero(padded)).to(device)
 
 
 def clear_in_place(canvas: Tensor, sizes: Sizes) -> None:
@@ -47,9 +70,17 @@ def clear_in_place(canvas: Tensor, sizes: Sizes) -> None:
     The version counter is passed by on purpose: an operator may have saved this tensor for its backward pass, where
     the padding is only ever multiplied by a zero gradient, and zero is as good as what was there.
     """
-    raw = canvas.detach() if canvas.requires_grad else canvas
-    raw = raw.data
-    for index in _padding_slices(raw, sizes):
+    raw = canvas.data
+    extents = tuple(raw.shape[2:])
+    slabs = _slabs(sizes, extents)
+    if not slabs:
+        return
+    if raw.shape[1] * _num_padded(sizes, extents) < _FEW_PER_SLAB * len(slabs):
+        pixels = raw.movedim(1, -1)
+        if pixels.is_contiguous():  # channels_last: the channels of a pixel lie together
+            pixels.reshape(-1, raw.shape[1]).index_fill_(0, _padded_pixels(sizes, extents, raw.device), 0)
+            return
+    for index in slabs:
         raw[index].zero_()
 
 
@@ -57,7 +88,7 @@ def fill_in_place(canvas: Tensor, sizes: Sizes, values: Tensor) -> None:
     """Set the padding of ``canvas`` (N, C, *spatial) to ``values`` (C,), one a channel, unseen by autograd."""
     raw = canvas.data
     column = values.to(raw.dtype).reshape(-1, *(1,) * (raw.dim() - 2))
-    for index in _padding_slices(raw, sizes):
+    for index in _slabs(sizes, tuple(raw.shape[2:])):
         raw[index] = column
 
 

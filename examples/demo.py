@@ -45,10 +45,12 @@ if __name__ == "__main__":
     data, run = HOME / "digits", HOME / "run"
     write_digits(data)
     anysize("plan", str(data), "--output", str(HOME / "plan.png"))
-    anysize("train", str(data), "--output", str(run), "--epochs", "10", "--hflip", "0")  # a mirrored digit is no digit
+    anysize("train", str(data), "--output", str(run), "--epochs", "8", "--hflip", "0")  # a mirrored digit is no digit
     anysize("eval", str(run))
     accuracy = json.loads((run / "weights" / "best.json").read_text())["results"]["val_accuracy"]
     anysize("predict", str(run), *(str(next((data / str(k)).iterdir())) for k in range(10)))
     print(f"\nvalidation accuracy {accuracy:.2%} after {time.monotonic() - started:.0f} s; made in {HOME}:")
-    print("  digits/  the images      plan.png  how they are batched      run/  weights, metrics, previews, plots, eval")
+    print(
+        "  digits/  the images      plan.png  how they are batched      run/  weights, metrics, previews, plots, eval"
+    )
     print("the commands that were run:", *COMMANDS, sep="\n  ")

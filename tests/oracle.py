@@ -37,7 +37,9 @@ class OneByOne:
         if func is functional.batch_norm and (kwargs.get("training") or (len(args) > 5 and args[5])):
             return cls(_batch_norm(*args, **kwargs))
         count = next(len(value.images) for value in (*args, *kwargs.values()) if isinstance(value, cls))
-        results = [func(*_pick(args, i), **dict(zip(kwargs, _pick(kwargs.values(), i), strict=True))) for i in range(count)]
+        results = [
+            func(*_pick(args, i), **dict(zip(kwargs, _pick(kwargs.values(), i), strict=True))) for i in range(count)
+        ]
         return cls(results)
 
     def __getattr__(self, name: str) -> Any:

@@ -52,6 +52,14 @@ class AnysizeError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors travel from worker processes; the hint is keyword-only, which pickle cannot know.
+        return _restore, (type(self), self.message, self.hint)
+
+
+def _restore(kind: type[AnysizeError], message: str, hint: str | None) -> AnysizeError:
+    return kind(message, hint=hint)
+
 
 class UsageError(AnysizeError, ValueError):
     """A flag, a config file or an argument that cannot be used as given."""

@@ -74,9 +74,7 @@ def test_awkward_sizes(name, mixing, shuffle):
         for num_ranks in (1, 3, 8):
             for max_pixels in (None, largest, 3 * largest + 1):
                 limits = {"max_pixels": max_pixels, "num_ranks": num_ranks}
-                plan = plan_epoch(
-                    sizes, batch_size, mixing=mixing, shuffle=shuffle, launch_pixels=0, **limits
-                )
+                plan = plan_epoch(sizes, batch_size, mixing=mixing, shuffle=shuffle, launch_pixels=0, **limits)
                 check(plan, sizes, batch_size, **limits)
 
 

@@ -85,8 +85,7 @@ def test_an_empty_plan_and_foreign_sizes():
     with pytest.raises(PlanError) as caught:
         padding_share(plan, SIZES[:9])
     assert str(caught.value) == (
-        "the plan has image 300, and there are sizes of 9 images only\n"
-        "hint: give the sizes that the plan was made from"
+        "the plan has image 300, and there are sizes of 9 images only\nhint: give the sizes that the plan was made from"
     )
     with pytest.raises(PlanError, match=r"^side is 0; an integer of at least 1 is needed$"):
         usual_ways(SIZES, 16, side=0)

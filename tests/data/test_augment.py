@@ -24,9 +24,7 @@ def _pixels(size: np.ndarray, channels: int = 3) -> np.ndarray:
     smallest=st.integers(1, 70),
     augmentation=st.sampled_from([None, Augmentation(), Augmentation.none(), _STRONG]),
 )
-def test_the_sizes_promised_are_delivered_and_within_the_limits(
-    seed, epoch, max_side, smallest, augmentation
-) -> None:
+def test_the_sizes_promised_are_delivered_and_within_the_limits(seed, epoch, max_side, smallest, augmentation) -> None:
     if max_side is not None:
         smallest = min(smallest, max_side)
     geometry = draw_geometry(
@@ -199,8 +197,7 @@ def test_color_jitter_varies_contrast_and_saturation() -> None:
         ({"crop": 0}, "crop is 0; it must be above 0 and at most 1\nhint: crop=1 keeps the whole image"),
         (
             {"scale": (2.0, 1.0)},
-            "scale is (2.0, 1.0); needed: two positive factors, smaller first\n"
-            "hint: scale=(1.0, 1.0) switches it off",
+            "scale is (2.0, 1.0); needed: two positive factors, smaller first\nhint: scale=(1.0, 1.0) switches it off",
         ),
     ],
 )

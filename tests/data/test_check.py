@@ -43,9 +43,7 @@ def test_problems_and_remarks_are_told_by_relative_path(make_image, tmp_path, in
     result = check_images(tmp_path, ["cut.jpg", "good.png", "clear.png"], 3, index=index)
     assert [problem.path for problem in result.problems] == ["cut.jpg"]
     assert result.problems[0].reason.startswith("cannot be decoded: image file is truncated")
-    assert result.remarks == (
-        FileProblem("clear.png", "the image is transparent everywhere: read as all white"),
-    )
+    assert result.remarks == (FileProblem("clear.png", "the image is transparent everywhere: read as all white"),)
     assert result.num_images == 2
 
 

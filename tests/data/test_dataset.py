@@ -83,9 +83,7 @@ def test_a_file_that_changes_after_the_scan_is_named(table, make_image, tmp_path
 
 
 def test_wrong_arguments_are_refused_at_once(table, make_image, tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"^channels is 4; images are read with 1 \(grey\) or 3 \(RGB\)\nhint"
-    ):
+    with pytest.raises(UsageError, match=r"^channels is 4; images are read with 1 \(grey\) or 3 \(RGB\)\nhint"):
         ImageDataset(table, 4)
     with pytest.raises(UsageError, match="smallest_side is 33 and max_side 10"):
         ImageDataset(table, 3, max_side=10, smallest_side=33)

@@ -80,16 +80,13 @@ def test_one_class_folder_is_an_error(tmp_path: Path) -> None:
     _tree(tmp_path, "images/1.jpg", "labels.csv")
     assert _refused(tmp_path) == (
         f"{tmp_path} has only one class folder (images); classes need two at least",
-        f"give {tmp_path}/images itself to use its images without labels, "
-        "or add a folder for each other class",
+        f"give {tmp_path}/images itself to use its images without labels, or add a folder for each other class",
     )
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
 def test_image_folder_split(tmp_path: Path, val: str) -> None:
-    _tree(
-        tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/b/3.jpg", f"{val}/b/4.jpg", "test/a/5.jpg", "x.txt"
-    )
+    _tree(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/b/3.jpg", f"{val}/b/4.jpg", "test/a/5.jpg", "x.txt")
     assert read_listing(tmp_path) == Listing(
         layout="image_folder_split",
         root=tmp_path,
@@ -109,9 +106,7 @@ def test_train_alone_is_a_split_still_to_be_drawn(tmp_path: Path) -> None:
     listing = read_listing(_tree(tmp_path, "train/a/1.jpg", "train/b/2.jpg"))
     assert listing.layout == "image_folder_split"
     assert listing.splits == (None, None)
-    assert listing.notes == (
-        f"{tmp_path} has train/ but no val/: the validation images are drawn from train/",
-    )
+    assert listing.notes == (f"{tmp_path} has train/ but no val/: the validation images are drawn from train/",)
 
 
 def test_train_may_be_a_class(tmp_path: Path) -> None:

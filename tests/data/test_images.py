@@ -169,9 +169,7 @@ def test_palettes(tmp_path: Path) -> None:
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     rgba = np.array([[[200, 100, 0, 255], [200, 100, 0, 0], [200, 100, 0, 51]]], np.uint8)
     Image.fromarray(rgba).save(tmp_path / "rgba.png")
-    assert read_image(tmp_path / "rgba.png", 3).tolist() == [
-        [[200, 100, 0], [255, 255, 255], [244, 224, 204]]
-    ]
+    assert read_image(tmp_path / "rgba.png", 3).tolist() == [[[200, 100, 0], [255, 255, 255], [244, 224, 204]]]
     la = Image.merge("LA", [Image.fromarray(rgba[..., 1]), Image.fromarray(rgba[..., 3])])
     la.save(tmp_path / "la.png")
     assert read_image(tmp_path / "la.png", 1)[0, :, 0].tolist() == [100, 255, 224]
@@ -244,20 +242,14 @@ def _ppm_header(path: Path, width: int, height: int) -> Path:
     return path
 
 
-def test_pillows_own_limit_neither_warns_nor_stands_in_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pillows_own_limit_neither_warns_nor_stands_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     huge = _ppm_header(tmp_path / "huge.ppm", 30_000, 30_000)
-    with pytest.raises(
-        ImageReadError, match="the header says 900,000,000 pixels, above the limit of 178,956,970"
-    ):
+    with pytest.raises(ImageReadError, match="the header says 900,000,000 pixels, above the limit of 178,956,970"):
         read_header(huge)
     assert read_header(huge, max_image_pixels=900_000_000).width == 30_000
     # between once and twice Pillow's limit it would warn; a warning is an error here
-    assert (
-        read_header(_ppm_header(tmp_path / "big.ppm", 20_000, 10_000), max_image_pixels=10**9).width == 20_000
-    )
+    assert read_header(_ppm_header(tmp_path / "big.ppm", 20_000, 10_000), max_image_pixels=10**9).width == 20_000
 
 
 @pytest.mark.parametrize(

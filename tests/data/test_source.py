@@ -28,9 +28,7 @@ def test_a_folder_is_split(make_image, tmp_path: Path) -> None:
     assert (source.root, source.layout, source.classes) == (tmp_path / "data", "image_folder", ("cat", "dog"))
     assert source.val is not None
     assert (len(source.train), len(source.val)) == (15, 6)
-    both = [
-        *zip(source.train.paths, source.train.sizes.tolist(), source.train.channels.tolist(), strict=True)
-    ]
+    both = [*zip(source.train.paths, source.train.sizes.tolist(), source.train.channels.tolist(), strict=True)]
     both += zip(source.val.paths, source.val.sizes.tolist(), source.val.channels.tolist(), strict=True)
     expected = [(f"{name}/{n}.png", [5 + n, 9], 3) for n in range(10) for name in ("cat", "dog")]
     assert sorted(both) == sorted([*expected, ("dog/grey.png", [3, 4], 1)])

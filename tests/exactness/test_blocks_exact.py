@@ -53,9 +53,7 @@ class Branches(nn.Module):
 @pytest.mark.parametrize("training", [True, False])
 def test_convolution_batch_norm_and_identity_of_one_tensor(order: str, rectify: bool, training: bool) -> None:
     for sizes, poison in zip(itertools.cycle(SIZES), (*POISON, None, None), strict=False):
-        check_exact(
-            randomise(Branches(order, rectify=rectify)), sizes, channels=3, training=training, poison=poison
-        )
+        check_exact(randomise(Branches(order, rectify=rectify)), sizes, channels=3, training=training, poison=poison)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +77,7 @@ def test_readers_of_the_input_itself(order: str, poison: float | None) -> None:
     sizes=drawn_sizes(2),
     data=st.data(),
 )
-def test_any_readers_of_any_sizes(
-    order: str, rectify: bool, sizes: list[tuple[int, int]], data: st.DataObject
-) -> None:
+def test_any_readers_of_any_sizes(order: str, rectify: bool, sizes: list[tuple[int, int]], data: st.DataObject) -> None:
     model = randomise(Branches(order, rectify=rectify))
     training, poison = data.draw(st.booleans()), data.draw(st.sampled_from(POISON))
     # BatchNorm over a few pixels divides by a deviation that may be tiny; 1e-12 is of the largest value.
@@ -137,8 +133,7 @@ class Dense(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 4, 3, padding=1)
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3, padding=1))
-            for _ in range(3)
+            nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3, padding=1)) for _ in range(3)
         )
 
     def forward(self, x: Any) -> Any:
@@ -217,9 +212,7 @@ def test_batch_norm(name: str, training: bool, poison: float | None) -> None:
     for sizes in (*AWKWARD_SIZES, ((1, 1), (1, 2)), ((1, 40), (40, 1))):
         model = randomise(nn.BatchNorm2d(4, **NORMS[name]))
         check_exact(model, sizes, channels=4, training=training, poison=poison)
-    around = nn.Sequential(
-        nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, **NORMS[name]), nn.Conv2d(4, 4, 3, padding=1)
-    )
+    around = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, **NORMS[name]), nn.Conv2d(4, 4, 3, padding=1))
     check_exact(randomise(around), AWKWARD_SIZES[3], channels=4, training=training, poison=poison)
 
 

@@ -80,9 +80,7 @@ def test_activation(name: str) -> None:
         check_alone(function, AWKWARD_SIZES[0], padding=padding, channels_last=True)
         # What is known of the padding behind it must be true: a padded convolution reads it.
         check_alone(lambda x: F.conv2d(function(x), WEIGHT, padding=1), AWKWARD_SIZES[0], padding=padding)
-        check_alone(
-            lambda x: F.conv2d(function(x * 1.0), WEIGHT, padding=1), AWKWARD_SIZES[3], padding=padding
-        )
+        check_alone(lambda x: F.conv2d(function(x * 1.0), WEIGHT, padding=1), AWKWARD_SIZES[3], padding=padding)
     if "in_place" not in name and name != "detach":
         check_padding_gradient(function, ((9, 14), (13, 7)))
 
@@ -164,9 +162,7 @@ def test_two_batches(name: str, padding: str) -> None:
 @settings(max_examples=15, deadline=None)
 @given(sizes=drawn_sizes(1))
 def test_two_batches_of_any_size(sizes: list[tuple[int, int]]) -> None:
-    check_alone(
-        lambda x, y: F.conv2d((x + y) * y - x, WEIGHT, padding=1), sizes, num_batches=2, padding="nan"
-    )
+    check_alone(lambda x, y: F.conv2d((x + y) * y - x, WEIGHT, padding=1), sizes, num_batches=2, padding="nan")
 
 
 @pytest.mark.parametrize("name", ["add", "sub", "mul"])

@@ -107,9 +107,7 @@ def test_groups_that_do_not_fit_are_refused() -> None:
     )
     with pytest.raises(UnsupportedOperatorError, match="its groups are divided into parts in different ways"):
         grouped(images, (2, 3)) + grouped(images, (3, 2))
-    with pytest.raises(
-        UnsupportedOperatorError, match="a group and a single batch have no exact rule together"
-    ):
+    with pytest.raises(UnsupportedOperatorError, match="a group and a single batch have no exact rule together"):
         grouped(images, (2, 3)) + RaggedBatch.from_images(images)
     with pytest.raises(UnsupportedOperatorError, match="no rule says how it works on images of mixed sizes"):
         torch.fft.fft2(grouped(images, (2, 3)))

@@ -56,19 +56,14 @@ def test_collate_without_targets_and_with_tensors_for_targets() -> None:
     for batch in DataLoader(data, batch_size=8, collate_fn=anysize.collate):
         assert isinstance(batch, RaggedBatch)
     assert batch.sizes == tuple(SIZES[16:])
-    batch, targets = anysize.collate(
-        [(data[0], torch.tensor([0.5, 1.0])), (data[1], torch.tensor([2.0, 3.0]))]
-    )
+    batch, targets = anysize.collate([(data[0], torch.tensor([0.5, 1.0])), (data[1], torch.tensor([2.0, 3.0]))])
     assert torch.equal(targets, torch.tensor([[0.5, 1.0], [2.0, 3.0]]))
     assert torch.equal(batch.unbind()[1], data[1])
 
 
 def raw_images(channels: int) -> list[np.ndarray]:
     random = np.random.default_rng(1)
-    return [
-        random.integers(0, 256, (*size, channels)).astype(np.uint8)
-        for size in ((5, 9), (12, 3), (1, 1), (7, 7))
-    ]
+    return [random.integers(0, 256, (*size, channels)).astype(np.uint8) for size in ((5, 9), (12, 3), (1, 1), (7, 7))]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -140,9 +140,7 @@ def test_max_pool(options: dict[str, Any], padding: str) -> None:
     for sizes in AWKWARD_SIZES:
         check_alone(nn.MaxPool2d(**options), sizes, padding=padding)
     # Below zero everywhere: a zero from the padding would win.
-    check_alone(
-        lambda x: F.max_pool2d(x - 9.0, **options), AWKWARD_SIZES[0], padding=padding, channels_last=True
-    )
+    check_alone(lambda x: F.max_pool2d(x - 9.0, **options), AWKWARD_SIZES[0], padding=padding, channels_last=True)
 
 
 @pytest.mark.parametrize("options", MAX_POOLS, ids=named)
@@ -176,9 +174,7 @@ def test_what_a_padded_max_pool_leaves_around_the_images_does_no_harm(training: 
         nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
     )
     check_exact(randomise(model), ((11, 64), (64, 11), (37, 37)), channels=3, training=training)
-    check_alone(
-        lambda x: (F.max_pool2d(x, 3, 2, 1) * 1e3 + 1.0) * F.max_pool2d(x, 3, 2, 1), ((5, 40), (40, 5))
-    )
+    check_alone(lambda x: (F.max_pool2d(x, 3, 2, 1) * 1e3 + 1.0) * F.max_pool2d(x, 3, 2, 1), ((5, 40), (40, 5)))
 
 
 AVERAGE_POOLS: list[dict[str, Any]] = [

@@ -40,9 +40,7 @@ def test_smallest_images() -> None:
 
 
 def test_the_classic_form_with_its_final_relu() -> None:
-    check_exact(
-        randomise(create_model("fcn_small", num_classes=3, in_channels=1)), AWKWARD_SIZES[0], channels=1
-    )
+    check_exact(randomise(create_model("fcn_small", num_classes=3, in_channels=1)), AWKWARD_SIZES[0], channels=1)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from anysize.batching import Plan, plan_epoch
-from anysize.data import Augmentation, DataOptions, ImageDataset, load_data
+from anysize.data import Augmentation, DataOptions, ImageDataset, ImageTable, load_data
+from anysize.errors import DataError
 from anysize.loading import Normalisation, PlanLoader, RawBatch
 from toy import write_stripes
 
@@ -109,3 +111,27 @@ def test_normalised_pixels_have_zero_padding(channels_last: bool) -> None:
     expected[1, :, :4, :1] = torch.tensor([15.0, 5.0, 1.0]).reshape(3, 1, 1)
     assert torch.equal(batch.zeroed(), expected)
     assert (raw.num_real, raw.num_canvas) == (10, 40)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_worker_arrives_as_it_is(tmp_path: Path, workers: int) -> None:
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    for path in paths:
+        Image.new("L", (5, 4)).save(path)
+    table = ImageTable(
+        root=tmp_path,
+        paths=("a.png", "b.png"),
+        labels=np.array([0, 1]),
+        sizes=np.array([[4, 5], [4, 5]]),
+        channels=np.array([1, 1], dtype=np.int8),
+    )
+    dataset = ImageDataset(table, 1)
+    Image.new("L", (9, 4)).save(paths[1])
+    loader = PlanLoader(dataset, workers=workers)
+    with pytest.raises(DataError) as caught:
+        for step in loader.steps(plan_epoch(dataset.sizes(), 2)):
+            list(step)
+    assert str(caught.value).startswith(
+        f"image {paths[1]} is 4x9 (height x width); it was 4x5 when the folder was scanned"
+    )
+    assert caught.value.hint is not None

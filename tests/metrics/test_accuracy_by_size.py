@@ -43,6 +43,4 @@ def test_different_areas_are_divided_evenly() -> None:
 
 def test_one_area_is_one_bucket() -> None:
     buckets = accuracy_by_size(np.full(9, 64), np.ones(9, bool), np.zeros(9))
-    assert [(bucket.smallest_area, bucket.largest_area, bucket.num_images) for bucket in buckets] == [
-        (64, 64, 9)
-    ]
+    assert [(bucket.smallest_area, bucket.largest_area, bucket.num_images) for bucket in buckets] == [(64, 64, 9)]

@@ -32,9 +32,7 @@ def test_smallest_side() -> None:
     assert smallest_side(create_model("resnet9", num_classes=2), 3) == 1
     for kernel in (1, 2, 37, 640):
         assert smallest_side(nn.Conv2d(2, 1, kernel), 2) == kernel
-    model = nn.Sequential(
-        nn.Conv2d(1, 1, 5), nn.MaxPool2d(2), nn.BatchNorm2d(1), nn.Conv2d(1, 1, 3, stride=2)
-    )
+    model = nn.Sequential(nn.Conv2d(1, 1, 5), nn.MaxPool2d(2), nn.BatchNorm2d(1), nn.Conv2d(1, 1, 3, stride=2))
     assert smallest_side(model, 1) == 10
     assert model.training
     assert next(model.parameters()).device.type == "cpu"
@@ -81,8 +79,7 @@ def test_batch_statistics() -> None:
     [
         (
             lambda: create_model("resnet_9", num_classes=2),
-            "there is no model named 'resnet_9'; the models are fcn_small, resnet9\n"
-            "hint: did you mean resnet9?",
+            "there is no model named 'resnet_9'; the models are fcn_small, resnet9\nhint: did you mean resnet9?",
         ),
         (
             lambda: create_model("vgg", num_classes=2),

@@ -53,9 +53,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert card == CARD
     assert not model.training
     original = randomise(create_model("resnet9", num_classes=3, in_channels=2, width=4)).eval()
-    for (name, tensor), (other, true) in zip(
-        model.state_dict().items(), original.state_dict().items(), strict=True
-    ):
+    for (name, tensor), (other, true) in zip(model.state_dict().items(), original.state_dict().items(), strict=True):
         assert name == other
         assert torch.equal(tensor, true)
         assert tensor.dtype == true.dtype
@@ -65,9 +63,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_channels_last_weights_and_defaults(tmp_path: Path) -> None:
     model = create_model("fcn_small", num_classes=2, in_channels=1).to(memory_format=torch.channels_last)
-    card = ModelCard(
-        model="fcn_small", classes=("a", "b"), in_channels=1, mean=(0.0,), std=(1.0,), smallest_side=4
-    )
+    card = ModelCard(model="fcn_small", classes=("a", "b"), in_channels=1, mean=(0.0,), std=(1.0,), smallest_side=4)
     save_model(tmp_path / "m.safetensors", model, card)
     loaded, again = load_model(tmp_path / "m.safetensors")
     assert again == card
@@ -146,8 +142,7 @@ def test_cards_that_do_not_fit(tmp_path: Path) -> None:
     assert failure(path) == f"{card} has format 2; this version of anysize reads format 1"
     edit_card(path, format=1, surprise=3)
     assert failure(path) == (
-        f"{card} is not a model card of anysize: ModelCard.__init__() got an unexpected keyword "
-        "argument 'surprise'"
+        f"{card} is not a model card of anysize: ModelCard.__init__() got an unexpected keyword argument 'surprise'"
     )
     card.write_text(json.dumps({"format": 1, "model": "resnet9", "classes": 3}))
     assert failure(path) == f"{card} is not a model card of anysize: 'int' object is not iterable"
@@ -192,9 +187,7 @@ def test_a_long_list_of_differences_is_cut(tmp_path: Path) -> None:
     path = saved(tmp_path)
     edit_card(path, model_kwargs={"width": 8})
     lines = failure(path).splitlines()
-    wrong = (
-        sum(tensor.dim() > 0 for tensor in load_file(path).values()) - 1
-    )  # all but the bias of the classifier
+    wrong = sum(tensor.dim() > 0 for tensor in load_file(path).values()) - 1  # all but the bias of the classifier
     assert lines[0] == f"the weights in {path} do not fit the network:"
     assert len(lines) == 1 + 20 + 2
     assert lines[-2:] == [f"  ... and {wrong - 20} more", FIT_HINT]

@@ -14,17 +14,13 @@ from oracle import OneByOne, random_images, randomise
 SIZES = ((11, 64), (64, 11), (37, 30))
 
 
-def forward_and_backward(
-    images: list[Tensor], module: nn.Module, weights: list[Tensor], *, ragged: bool
-) -> Any:
+def forward_and_backward(images: list[Tensor], module: nn.Module, weights: list[Tensor], *, ragged: bool) -> Any:
     leaves = [image.clone().requires_grad_() for image in images]
     if ragged:
         maps = module(RaggedBatch.from_images(leaves)).unbind()
     else:
         maps = [image[0] for image in module(OneByOne([leaf[None] for leaf in leaves])).images]
-    sum(
-        (value * weight.to(value.dtype)).sum() for value, weight in zip(maps, weights, strict=True)
-    ).backward()
+    sum((value * weight.to(value.dtype)).sum() for value, weight in zip(maps, weights, strict=True)).backward()
     return [value.detach().double() for value in maps], [leaf.grad.double() for leaf in leaves]
 
 
@@ -46,9 +42,7 @@ def test_a_mean_that_is_large_against_the_deviation(ratio: float) -> None:
     truth = forward_and_backward([image.double() for image in images], modules[2], weights, ragged=False)
     for part in range(2):  # values, gradients
         assert deviation(mine[part], truth[part]) <= 3 * deviation(native[part], truth[part]) + 3e-6
-    torch.testing.assert_close(
-        modules[0].running_mean.double(), modules[2].running_mean, rtol=1e-6, atol=1e-6
-    )
+    torch.testing.assert_close(modules[0].running_mean.double(), modules[2].running_mean, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(modules[0].running_var.double(), modules[2].running_var, rtol=2e-6, atol=0)
     for name in ("weight", "bias"):
         grads = [getattr(module, name).grad.double() for module in modules]
@@ -79,9 +73,7 @@ def test_half_precision(dtype: torch.dtype, all_half: bool) -> None:
     if all_half:
         module.to(dtype)
     values, gradients = forward_and_backward(images, module, weights, ragged=True)
-    truth, true_gradients = forward_and_backward(
-        [i.double() for i in images], true_module, weights, ragged=False
-    )
+    truth, true_gradients = forward_and_backward([i.double() for i in images], true_module, weights, ragged=False)
     precision = torch.finfo(dtype).eps
     assert module(RaggedBatch.from_images(images)).dtype == dtype
     assert deviation(values, truth) <= 2 * precision
@@ -121,9 +113,7 @@ def test_one_real_pixel_is_refused() -> None:
 def test_a_second_derivative_is_refused() -> None:
     images = [image.requires_grad_() for image in random_images(((3, 4), (4, 2)), 2)]
     maps = nn.BatchNorm2d(2).double()(RaggedBatch.from_images(images)).unbind()
-    (gradient,) = torch.autograd.grad(
-        sum(value.pow(3).sum() for value in maps), images[:1], create_graph=True
-    )
+    (gradient,) = torch.autograd.grad(sum(value.pow(3).sum() for value in maps), images[:1], create_graph=True)
     with pytest.raises(RuntimeError, match="marked with @once_differentiable"):
         gradient.sum().backward()
 

@@ -37,9 +37,7 @@ def test_same_padding_as_models_compute_it() -> None:
     assert max(Length((1, 1)), 0).values == (1, 1)
 
 
-@pytest.mark.parametrize(
-    "function", [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
-)
+@pytest.mark.parametrize("function", [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge])
 def test_comparisons_answer_where_the_images_agree(function: Any) -> None:
     for number in (5, 6, 7):
         assert function(EQUAL, number) is function(6, number)
@@ -54,8 +52,7 @@ def test_comparisons_answer_where_the_images_agree(function: Any) -> None:
         function(MIXED, edge)
     answers = ", ".join(str(function(value, edge)) for value in (6, 9))
     assert str(caught.value) == (
-        f"the answer to '{symbol}' was asked of a length that differs between the images of the batch: "
-        f"{answers}{HINT}"
+        f"the answer to '{symbol}' was asked of a length that differs between the images of the batch: {answers}{HINT}"
     )
 
 

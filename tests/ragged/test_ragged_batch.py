@@ -1,6 +1,7 @@
 """What people do with a ragged batch besides passing it to a network."""
 
 import copy
+import operator
 import pickle
 from typing import Any
 
@@ -35,9 +36,7 @@ def test_from_images_and_back(axes: int) -> None:
     for image, original in zip(batch.unbind(), originals, strict=True):
         assert torch.equal(image, original)
     assert not batch.is_uniform
-    assert float(batch.canvas.abs().sum()) == pytest.approx(
-        sum(float(image.abs().sum()) for image in originals)
-    )
+    assert float(batch.canvas.abs().sum()) == pytest.approx(sum(float(image.abs().sum()) for image in originals))
 
 
 def test_from_images_passes_gradients() -> None:
@@ -230,17 +229,17 @@ def test_a_narrower_dtype_forgets_that_the_padding_is_finite() -> None:
     assert batch.to(torch.float32) is batch
 
 
-@pytest.mark.parametrize("operator", ["==", "!=", "<", "@", "%"])
-def test_operators_without_a_rule_are_refused(operator: str) -> None:
+@pytest.mark.parametrize("function", [operator.eq, operator.ne, operator.lt, operator.matmul, operator.mod])
+def test_operators_without_a_rule_are_refused(function: Any) -> None:
     batch = RaggedBatch.from_images([torch.randn(2, 5, 7), torch.randn(2, 8, 4)])
     with pytest.raises(UnsupportedOperatorError, match="was given a ragged batch"):
-        eval(f"batch {operator} batch")  # noqa: S307 - our own text
+        function(batch, batch)
 
 
 def test_constructors_refuse_what_would_be_cast_in_silence() -> None:
-    with pytest.raises(RaggedError, match="the canvas has dtype torch.uint8; a floating-point one is required"):
+    with pytest.raises(RaggedError, match="a floating-point one is required"):
         RaggedBatch(torch.zeros(1, 2, 3, 3, dtype=torch.uint8), [(3, 3)])
-    with pytest.raises(RaggedError, match="image 1 is torch.float64 on cpu, image 0 torch.float32 on cpu"):
+    with pytest.raises(RaggedError, match="all must agree"):
         RaggedBatch.from_images([torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.float64)])
     with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
         RaggedBatch(torch.zeros(1, 2, 3, 3), [(2.5, 3)])

@@ -69,7 +69,9 @@ class Upsampling(nn.Module):
 def test_a_refusal_names_the_module() -> None:
     body = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Conv2d(2, 2, 1), Upsampling()))
     model = nn.Sequential(OrderedDict(stem=nn.Conv2d(2, 2, 1), body=body))
-    assert refused(lambda: model(batch())) == "torch.nn.functional.interpolate (called in Sequential.body.1.1)" + NO_RULE
+    assert (
+        refused(lambda: model(batch())) == "torch.nn.functional.interpolate (called in Sequential.body.1.1)" + NO_RULE
+    )
     assert refused(lambda: Upsampling()(batch())) == "torch.nn.functional.interpolate (called in Upsampling)" + NO_RULE
     circular = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"))
     assert refused(lambda: circular(batch())) == "torch.nn.functional.pad (called in Sequential.0)" + NO_RULE
@@ -111,9 +113,7 @@ def test_a_plain_operand_that_varies_over_space() -> None:
 
 def test_batches_of_other_sizes() -> None:
     for call, name in ((lambda x, y: x + y, "__add__"), (torch.mul, "mul"), (lambda x, y: x.sub_(y), "sub_")):
-        assert refused(
-            lambda call=call: call(batch((5, 7), (8, 4)), batch((5, 7), (8, 5))), MixedSizesError
-        ) == (
+        assert refused(lambda call=call: call(batch((5, 7), (8, 4)), batch((5, 7), (8, 5))), MixedSizesError) == (
             f"{name} was given two ragged batches whose image 1 is 8x4 in one and 8x5 in the other: each "
             "image must have one size in both\nhint: resize one to the other's sizes first"
         )
@@ -130,9 +130,7 @@ def test_other_operands() -> None:
     assert refused(lambda: torch.div(torch.ones(2, 2, 1, 1), batch())).endswith(
         f"{GIVEN}division by a ragged batch has no exact rule: its padding may hold zeros{HINT}"
     )
-    assert refused(lambda: torch.add(batch(), 1.0, out=torch.empty(2))).endswith(
-        f"{GIVEN}out= has no exact rule{HINT}"
-    )
+    assert refused(lambda: torch.add(batch(), 1.0, out=torch.empty(2))).endswith(f"{GIVEN}out= has no exact rule{HINT}")
     assert refused(lambda: F.conv2d(torch.randn(1, 2, 9, 9), batch())).endswith(
         f"{GIVEN}only its input may be ragged, not its weight{HINT}"
     )
@@ -144,7 +142,8 @@ def test_other_operands() -> None:
 @pytest.mark.parametrize("size", [2, (1, 2), (None, 1), 7])
 def test_adaptive_pools_to_more_than_one(size: Any) -> None:
     assert refused(lambda: F.adaptive_avg_pool2d(batch(), size)) == (
-        f"torch.nn.functional.adaptive_avg_pool2d {GIVEN}adaptive pooling is exact for output size 1 only, not {size}{HINT}"
+        f"torch.nn.functional.adaptive_avg_pool2d {GIVEN}"
+        f"adaptive pooling is exact for output size 1 only, not {size}{HINT}"
     )
     assert refused(lambda: F.adaptive_max_pool2d(batch(), size)).endswith(
         f"{GIVEN}adaptive pooling is exact for output size 1 only, not {size}{HINT}"

@@ -38,14 +38,10 @@ CASES = {
     "no learning rate, no times": without(rows_of(5), "lr", "seconds", "mpx_per_s"),
     "epochs alone": [{"epoch": 1}, {"epoch": 2}],
     "validation is NaN": [{**row, "val_loss": math.nan, "val_accuracy": None} for row in rows_of(4)],
-    "one validation between gaps": [
-        {**row, "val_loss": "" if i != 50 else 1.0} for i, row in enumerate(rows_of(99))
-    ],
+    "one validation between gaps": [{**row, "val_loss": "" if i != 50 else 1.0} for i, row in enumerate(rows_of(99))],
     "a diverging loss": [{**row, "train_loss": 10.0 ** (3 * i)} for i, row in enumerate(rows_of(6))],
     "an infinite loss": [{**row, "train_loss": math.inf} for row in rows_of(3)],
-    "all zero": [
-        {**row, "train_loss": 0.0, "val_loss": 0.0, "lr": 0.0, "val_accuracy": 0.0} for row in rows_of(3)
-    ],
+    "all zero": [{**row, "train_loss": 0.0, "val_loss": 0.0, "lr": 0.0, "val_accuracy": 0.0} for row in rows_of(3)],
     "perfect": [{**row, "train_accuracy": 1.0, "val_accuracy": 1.0} for row in rows_of(3)],
     "a negative loss": [{**row, "train_loss": -1.5} for row in rows_of(3)],
 }
@@ -92,9 +88,7 @@ def test_best_epoch_by_what_there_is() -> None:
     assert best_epoch(rows) == Best(2, "val_accuracy", 0.7)
     assert best_epoch(without(rows, "val_accuracy")) == Best(3, "val_loss", 0.8)
     assert best_epoch(without(rows, "val_accuracy", "val_loss")) == Best(1, "train_accuracy", 0.9)
-    assert best_epoch(without(rows, "val_accuracy", "val_loss", "train_accuracy")) == Best(
-        1, "train_loss", 0.1
-    )
+    assert best_epoch(without(rows, "val_accuracy", "val_loss", "train_accuracy")) == Best(1, "train_loss", 0.1)
     assert best_epoch([{"epoch": 1}]) is None
 
 

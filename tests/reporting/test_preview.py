@@ -97,9 +97,7 @@ def test_right_and_wrong_differ(tmp_path: Path, decoded: Decoded) -> None:
 
 def test_names_in_any_script_and_undecodable_names(tmp_path: Path, decoded: Decoded) -> None:
     names = ["猫.png", "bad\udcff.png", "two\nlines", "", "x" * 3000, "$a_b$", "🐱"]
-    draw_preview(
-        tmp_path / "preview.png", [item(9, 9, name=name, truth=name, prediction=name) for name in names]
-    )
+    draw_preview(tmp_path / "preview.png", [item(9, 9, name=name, truth=name, prediction=name) for name in names])
     decoded(tmp_path / "preview.png")
 
 

@@ -18,9 +18,7 @@ def naive_end(share: float, num_trials: int, z: float, sign: int) -> float:
     return (low + high) / 2
 
 
-@pytest.mark.parametrize(
-    ("successes", "num_trials"), [(0, 1), (1, 1), (5, 10), (0, 20), (19, 20), (9_150, 10_000)]
-)
+@pytest.mark.parametrize(("successes", "num_trials"), [(0, 1), (1, 1), (5, 10), (0, 20), (19, 20), (9_150, 10_000)])
 def test_wilson_interval_solves_its_definition(successes: int, num_trials: int) -> None:
     share = successes / num_trials
     low, high = wilson_interval(share, num_trials)

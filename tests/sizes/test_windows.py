@@ -18,9 +18,7 @@ from anysize.sizes import Window, format_size
     length=st.integers(1, 40),
 )
 def test_convolution(kernel: int, stride: int, padding: int, dilation: int, length: int) -> None:
-    window = Window(
-        kernel=kernel, stride=stride, padding_before=padding, padding_after=padding, dilation=dilation
-    )
+    window = Window(kernel=kernel, stride=stride, padding_before=padding, padding_after=padding, dilation=dilation)
     weight = torch.zeros(1, 1, kernel)
     if length < window.smallest_input:
         assert window.output(length) < 1
@@ -52,9 +50,7 @@ def test_pool(data: st.DataObject, ceil_mode: bool) -> None:
 @given(kernel=st.integers(1, 6), dilation=st.integers(1, 3), length=st.integers(1, 20))
 def test_same_padding_keeps_the_length(kernel: int, dilation: int, length: int) -> None:
     total = dilation * (kernel - 1)
-    window = Window(
-        kernel=kernel, dilation=dilation, padding_before=total // 2, padding_after=total - total // 2
-    )
+    window = Window(kernel=kernel, dilation=dilation, padding_before=total // 2, padding_after=total - total // 2)
     assert window.output(length) == length
     assert window.smallest_input == 1
 

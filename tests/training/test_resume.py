@@ -14,7 +14,8 @@ import pytest
 
 import anysize.training.run as run_module
 from anysize.cli import main
-from anysize.errors import CheckpointError
+from anysize.config_file import read_config
+from anysize.errors import AnysizeError, CheckpointError, UsageError
 from anysize.training import TrainConfig
 from anysize.training.interrupt import StopRequest
 from anysize.training.run import train
@@ -177,3 +178,34 @@ def test_the_options_of_a_run_are_kept(uninterrupted: Path) -> None:
 
     config = read_config(TrainConfig, uninterrupted / "config.yaml")
     assert (config.model, config.lr, config.model_kwargs) == ("resnet9", 0.02, ("width=4",))
+
+
+def test_within_an_epoch_another_plan_is_refused(
+    stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        run = train(quick(stripes, tmp_path / "run", **STATEFUL), console=QUIET).run
+    config = dataclasses.replace(read_config(TrainConfig, run / "config.yaml"), resume=run, batch_size=3)
+    with pytest.raises(UsageError) as caught:
+        train(config, console=QUIET)
+    assert str(caught.value) == (
+        f"{run} was stopped within epoch 1, after 1 steps, and the images or the options that plan an epoch have changed "
+        "since: images would be lost or come twice\n"
+        "hint: resume with the options and images it was started with (batch size, limits, augmentation, seed)"
+    )
+
+
+def test_from_python_a_run_is_resumed_with_its_own_options(
+    stripes: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        run = train(quick(stripes, tmp_path / "run", **STATEFUL), console=QUIET).run
+    same_results(train(TrainConfig(resume=run), console=QUIET).run, uninterrupted)
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(stripes: Path, tmp_path: Path) -> None:
+    with pytest.raises(AnysizeError):
+        train(quick(stripes, tmp_path / "run", model="no_such_model"), console=QUIET)
+    assert not (tmp_path / "run").exists()

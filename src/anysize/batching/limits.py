@@ -99,9 +99,7 @@ def _largest_side(sizes: Ints, max_pixels: int, multiple_of: int) -> int:
     while fails - fits > 1:
         side = (fits + fails) // 2
         # Rounded up: however a resize rounds the shorter side, it is no longer than this.
-        shrunk = np.stack(
-            [np.minimum(longer, side), np.minimum(shorter, -(-shorter * side // longer))], axis=1
-        )
+        shrunk = np.stack([np.minimum(longer, side), np.minimum(shorter, -(-shorter * side // longer))], axis=1)
         if (round_up(shrunk, multiple_of).prod(axis=1) <= max_pixels).all():
             fits = side
         else:

@@ -1,5 +1,6 @@
 """A plan: which images go together, on which canvas, in which order, for one epoch."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -72,9 +73,7 @@ class Plan(Sequence[Step]):
 
     __slots__ = ("_bounds", "_canvases", "_images", "_num_ranks", "_ranks", "_steps")
 
-    def __init__(
-        self, images: Ints, bounds: Ints, canvases: Ints, ranks: Ints, steps: Ints, num_ranks: int
-    ) -> None:
+    def __init__(self, images: Ints, bounds: Ints, canvases: Ints, ranks: Ints, steps: Ints, num_ranks: int) -> None:
         self._images = images
         self._bounds = bounds
         self._canvases = canvases
@@ -116,6 +115,19 @@ class Plan(Sequence[Step]):
     def steps(self) -> tuple[Step, ...]:
         """All steps, built at once; ``plan[k]`` builds one."""
         return tuple(self)
+
+    def digest(self) -> str:
+        """SHA-256 of everything that the plan says: equal plans have equal digests, in every process."""
+        content = hashlib.sha256()
+        for part in (
+            self.indices(),
+            self.lengths(),
+            self.canvases(),
+            self._ranks[self._chosen()],
+            np.diff(self._steps),
+        ):
+            content.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+        return content.hexdigest()
 
     @property
     def num_ranks(self) -> int:

@@ -43,9 +43,7 @@ class Augmentation:
         for name, low, high in (("hflip", 0, 1), ("vflip", 0, 1), ("color_jitter", 0, 1)):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise UsageError(
-                    f"{name} is {value}; it must be {low} to {high}", hint=f"{name}=0 switches it off"
-                )
+                raise UsageError(f"{name} is {value}; it must be {low} to {high}", hint=f"{name}=0 switches it off")
         if not 0 < self.crop <= 1:
             raise UsageError(
                 f"crop is {self.crop}; it must be above 0 and at most 1", hint="crop=1 keeps the whole image"
@@ -136,9 +134,7 @@ def draw_geometry(
     native = np.asarray(sizes, np.int64).reshape(-1, 2)
     index = np.asarray(indices, np.int64).reshape(-1)
     if len(native) != len(index):
-        raise UsageError(
-            f"draw_geometry got {len(native)} sizes for {len(index)} indices; it needs one for each"
-        )
+        raise UsageError(f"draw_geometry got {len(native)} sizes for {len(index)} indices; it needs one for each")
     shrunk = _shrunk(native, max_side)
     if augmentation is None:
         box = np.concatenate([np.zeros_like(native), native], axis=1)
@@ -147,9 +143,7 @@ def draw_geometry(
     def draw(number: int) -> NDArray[np.float64]:
         return uniform(seed, epoch, index, number)
 
-    box = _crop_boxes(
-        native, augmentation.crop, smallest_side, draw(_CROP_H), draw(_CROP_W), draw(_TOP), draw(_LEFT)
-    )
+    box = _crop_boxes(native, augmentation.crop, smallest_side, draw(_CROP_H), draw(_CROP_W), draw(_TOP), draw(_LEFT))
     factor = _factors(augmentation, draw(_SCALE), draw(_ASPECT))
     flips = np.stack([draw(_HFLIP) < augmentation.hflip, draw(_VFLIP) < augmentation.vflip], axis=1)
     return Geometry(box, _out_sizes(box[:, 2:], native, shrunk, factor, max_side, smallest_side), flips)
@@ -207,9 +201,7 @@ def _out_sizes(
     smallest_side: int,
 ) -> NDArray[np.int64]:
     """(N, 2) sizes after resizing, within the limits; both factors give way together, to keep the aspect."""
-    limit_ratio = shrunk.max(axis=1, keepdims=True) / native.max(
-        axis=1, keepdims=True
-    )  # 1 where nothing is shrunk
+    limit_ratio = shrunk.max(axis=1, keepdims=True) / native.max(axis=1, keepdims=True)  # 1 where nothing is shrunk
     wanted = kept * factor * limit_ratio
     lowest = np.minimum(shrunk, smallest_side)
     wanted = wanted * np.maximum((lowest / wanted).max(axis=1, keepdims=True), 1)
@@ -254,9 +246,7 @@ def apply_geometry(image: NDArray[np.uint8], row: GeometryRow) -> NDArray[np.uin
     return np.array(picture).reshape(out_height, out_width, channels)
 
 
-def jitter_color(
-    image: NDArray[np.uint8], strength: float, *, seed: int, epoch: int, index: int
-) -> NDArray[np.uint8]:
+def jitter_color(image: NDArray[np.uint8], strength: float, *, seed: int, epoch: int, index: int) -> NDArray[np.uint8]:
     """Vary brightness, contrast (about the image's mean luma) and, in colour images, saturation.
 
     Args:

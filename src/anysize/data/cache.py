@@ -72,9 +72,7 @@ class FileCache:
         query = "SELECT value FROM entries WHERE kind = ? AND path = ? AND size = ? AND mtime_ns = ?"
         try:
             for path, stamp in stamps.items():
-                row = self._connection.execute(
-                    query, (kind, _key(path), stamp.size, stamp.mtime_ns)
-                ).fetchone()
+                row = self._connection.execute(query, (kind, _key(path), stamp.size, stamp.mtime_ns)).fetchone()
                 if row is not None:
                     found[path] = json.loads(row[0])
         except (sqlite3.Error, ValueError, TypeError) as error:
@@ -84,10 +82,7 @@ class FileCache:
 
     def put(self, kind: str, entries: Iterable[tuple[Path, FileStamp, Any]]) -> None:
         """Store values, each for its file as stamped, in one transaction."""
-        rows = [
-            (kind, _key(path), stamp.size, stamp.mtime_ns, json.dumps(value))
-            for path, stamp, value in entries
-        ]
+        rows = [(kind, _key(path), stamp.size, stamp.mtime_ns, json.dumps(value)) for path, stamp, value in entries]
         if not rows:
             return
         for _ in range(2):  # once more if the first attempt found the file damaged and started a new one
@@ -95,9 +90,7 @@ class FileCache:
                 return
             try:
                 with self._connection:
-                    self._connection.executemany(
-                        "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows
-                    )
+                    self._connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
                 return
             except sqlite3.Error as error:
                 self._recover(error)

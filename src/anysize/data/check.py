@@ -66,9 +66,7 @@ def check_images(
     return summarised(paths, found, channels)
 
 
-def summarised(
-    paths: Sequence[str], found: Sequence[ImageCheck | FileProblem], channels: Literal[1, 3]
-) -> CheckResult:
+def summarised(paths: Sequence[str], found: Sequence[ImageCheck | FileProblem], channels: Literal[1, 3]) -> CheckResult:
     """The `CheckResult` of files that are checked already; ``found`` belongs to ``paths``, item by item."""
     pairs = list(zip(paths, found, strict=True))
     problems = tuple(FileProblem(path, item.reason) for path, item in pairs if isinstance(item, FileProblem))

@@ -116,8 +116,7 @@ class ImageDataset:
             image = read_image(path, self.channels, max_image_pixels=self.max_image_pixels)
         except ImageReadError as error:
             raise DataError(
-                f"image {printable(str(path))} could be opened by the scan, and cannot be read now: "
-                f"{error.reason}",
+                f"image {printable(str(path))} could be opened by the scan, and cannot be read now: {error.reason}",
                 hint="restore the file, or start again: the folder is then scanned anew",
             ) from error
         height, width = self.table.sizes[index].tolist()

@@ -11,9 +11,7 @@ from anysize.data.problems import FileProblem
 __all__ = ["Found", "class_folders", "has_image", "is_image_name", "is_litter", "walk"]
 
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
-_PHOTO_EXTENSIONS = frozenset(
-    {".heic", ".heif", ".avif", ".jp2", ".jxl", ".raw", ".dng", ".nef", ".cr2", ".svg"}
-)
+_PHOTO_EXTENSIONS = frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl", ".raw", ".dng", ".nef", ".cr2", ".svg"})
 
 
 @dataclass

@@ -77,6 +77,4 @@ def list_images(
     scanned = scan_table(Path(), names, options, index, progress)
     if raise_unreadable or len(scanned.problems) == len(names):
         refuse_unreadable(scanned.problems, len(names), options)
-    return ImageList(
-        table=scanned.table, problems=scanned.problems, ignored=tuple(ignored), notes=scanned.notes
-    )
+    return ImageList(table=scanned.table, problems=scanned.problems, ignored=tuple(ignored), notes=scanned.notes)

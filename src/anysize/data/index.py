@@ -146,9 +146,7 @@ class SizeIndex:
             if (known := _unpacked(kind, value)) is not None:
                 found[path] = known
         missing = [path for path in dict.fromkeys(paths) if path not in found]
-        read = dict(
-            zip(missing, pool.map(lambda path: _attempt(kind, path, max_image_pixels), missing), strict=True)
-        )
+        read = dict(zip(missing, pool.map(lambda path: _attempt(kind, path, max_image_pixels), missing), strict=True))
         self._cache.put(
             kind.name,
             [

@@ -36,6 +36,4 @@ class DataOptions:
         for name in ("max_image_pixels", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(
-                    f"{name} is {value}; it must be 1 or more", hint=f"leave out {name} for the default"
-                )
+                raise UsageError(f"{name} is {value}; it must be 1 or more", hint=f"leave out {name} for the default")

@@ -140,9 +140,7 @@ def _explain(error: Exception, path: Path, max_image_pixels: int) -> ImageReadEr
     if isinstance(error, UnidentifiedImageError):
         if path.stat().st_size == 0:
             return ImageReadError("the file is empty (0 bytes)")
-        return ImageReadError(
-            f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged"
-        )
+        return ImageReadError(f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged")
     if isinstance(error, MemoryError):
         return ImageReadError("not enough memory to decode it", lasting=False)
     if isinstance(error, FileNotFoundError):

@@ -107,9 +107,7 @@ def refuse_unreadable(problems: Sequence[FileProblem], count: int, options: Data
         return
     message = f"{len(problems)} of {count} images cannot be read:\n{describe(problems)}"
     if none_left:
-        raise UnreadableImagesError(
-            message, hint="convert them to JPEG or PNG; no image would be left without them"
-        )
+        raise UnreadableImagesError(message, hint="convert them to JPEG or PNG; no image would be left without them")
     raise UnreadableImagesError(
         message,
         hint="--skip-unreadable leaves them out and lists every one; or repair or delete the files",

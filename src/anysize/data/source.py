@@ -179,9 +179,7 @@ def _split(
         is_val = stratified_split(labels, table.sizes, options.val_split, options.split_seed)
         counts = np.bincount(labels, minlength=len(listing.classes))
         single = [printable(name) for name, count in zip(listing.classes, counts, strict=True) if count == 1]
-        notes = (
-            (f"classes of a single image, which stays in training: {', '.join(single)}",) if single else ()
-        )
+        notes = (f"classes of a single image, which stays in training: {', '.join(single)}",) if single else ()
     return table.select(~is_val), table.select(is_val) if is_val.any() else None, notes
 
 

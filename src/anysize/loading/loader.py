@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from anysize.batching import MicroBatch, Plan
 from anysize.data import ImageDataset
+from anysize.errors import AnysizeError
 from anysize.loading.raw import RawBatch
 
 __all__ = ["PlanLoader"]
@@ -23,13 +24,19 @@ class _Order:
     epoch: int
 
 
-class _Workshop(Dataset[RawBatch]):
-    """Fills orders, in a worker process."""
+class _Workshop(Dataset["RawBatch | AnysizeError"]):
+    """Fills orders, in a worker process. An error is handed over as it is: raised there, it would come wrapped."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, order: Any) -> RawBatch:
+    def __getitem__(self, order: Any) -> "RawBatch | AnysizeError":
+        try:
+            return self._fill(order)
+        except AnysizeError as error:
+            return error
+
+    def _fill(self, order: _Order) -> RawBatch:
         indices = order.micro_batch.indices
         images = [self.dataset.load(index, order.epoch) for index in indices]
         labels = [self.dataset.label(index) for index in indices] if self.dataset.table.labels is not None else None
@@ -67,7 +74,7 @@ class PlanLoader:
 
     def __init__(self, dataset: ImageDataset, *, workers: int, pin_memory: bool = False) -> None:
         self._orders = _Orders()
-        self._loader: DataLoader[RawBatch] = DataLoader(
+        self._loader: DataLoader[RawBatch | AnysizeError] = DataLoader(
             _Workshop(dataset),
             sampler=self._orders,
             batch_size=None,
@@ -82,8 +89,17 @@ class PlanLoader:
         """Give, for each step of ``plan`` (one rank's), an iterator over its micro-batches.
 
         Each step's iterator must be used up before the next step is asked for.
+
+        Raises:
+            DataError: an image cannot be read, or has changed since it was scanned; from the iterators.
         """
         self._orders.plan, self._orders.epoch, self._orders.first_step = plan, epoch, first_step
         batches = iter(self._loader)
         for number in range(first_step, len(plan)):
-            yield (next(batches) for _ in plan[number].micro_batches)
+            yield (_unwrapped(next(batches)) for _ in plan[number].micro_batches)
+
+
+def _unwrapped(filled: RawBatch | AnysizeError) -> RawBatch:
+    if isinstance(filled, AnysizeError):
+        raise filled
+    return filled

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,9 @@ def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
     # The weights come first: a card without weights says that it is incomplete, old weights under a new card do not.
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
-    card_json = {"format": FORMAT, **dataclasses.asdict(card)}
-    write_text(path.with_suffix(".json"), json.dumps(card_json, indent=2) + "\n")
+    finite = {name: value for name, value in card.results.items() if math.isfinite(value)}  # JSON has no NaN
+    card_json = {"format": FORMAT, **dataclasses.asdict(dataclasses.replace(card, results=finite))}
+    write_text(path.with_suffix(".json"), json.dumps(card_json, indent=2, allow_nan=False) + "\n")
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelCard]:

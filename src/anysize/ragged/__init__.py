@@ -1,4 +1,4 @@
-"""The exact batch: ``op(batch)[i]`` is ``op(image_i)``, for any module whose operators have a rule, or it is refused."""
+"""The exact batch: ``op(batch)[i]`` is ``op(image_i)``, for any module whose operators have a rule, or refused."""
 
 import anysize.ragged.rules  # noqa: F401 - importing the rules registers them
 from anysize.ragged.batch import Padding, RaggedBatch

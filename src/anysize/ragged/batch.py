@@ -11,9 +11,9 @@ from torch import Tensor
 
 from anysize.errors import RaggedError
 from anysize.ragged.lengths import Length
+from anysize.ragged.operators import TensorLike
 from anysize.ragged.padding import Sizes, clear_in_place, clear_owned, image_index, real_mask
 from anysize.ragged.registry import find_rule
-from anysize.ragged.operators import TensorLike
 from anysize.sizes import format_size
 
 __all__ = ["Padding", "RaggedBatch"]
@@ -50,9 +50,7 @@ class RaggedBatch(TensorLike):
     _padding: Padding
     _version: int
 
-    def __init__(
-        self, canvas: Tensor, sizes: Sequence[Sequence[int]], *, padding: Padding = Padding.UNKNOWN
-    ) -> None:
+    def __init__(self, canvas: Tensor, sizes: Sequence[Sequence[int]], *, padding: Padding = Padding.UNKNOWN) -> None:
         true_sizes = tuple(tuple(operator.index(length) for length in size) for size in sizes)
         _check(canvas, true_sizes)
         self._canvas = canvas

@@ -107,8 +107,7 @@ class RaggedGroup(TensorLike):
         for number in range(len(group.parts)):
             part_args = [_part(function, group, value, number, rule.per_image_operands) for value in args]
             part_kwargs = {
-                name: _part(function, group, value, number, rule.per_image_operands)
-                for name, value in kwargs.items()
+                name: _part(function, group, value, number, rule.per_image_operands) for name, value in kwargs.items()
             }
             results.append(rule.work(function, *part_args, **part_kwargs))
         return _joined(function, group, results)

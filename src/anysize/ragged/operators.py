@@ -29,7 +29,7 @@ class TensorLike:
     def __torch_function__(
         cls,
         func: Callable[..., Any],
-        types: tuple[type, ...],  # noqa: ARG003 - the protocol's signature
+        types: tuple[type, ...],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:

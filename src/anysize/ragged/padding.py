@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["clear_in_place", "clear_owned", "fill_in_place", "image_index", "real_mask"]
+__all__ = ["clear_in_place", "clear_owned", "fill_in_place", "image_index", "real_mask", "sum_over_real_pixels"]
 
 Sizes = tuple[tuple[int, ...], ...]
 
@@ -60,7 +60,8 @@ def _padded_pixels(sizes: Sizes, extents: tuple[int, ...], device: torch.device)
     """Return the places of all padded pixels in a canvas, counted over (N, *extents)."""
     padded = np.ones((len(sizes), *extents), dtype=np.bool_)
     for number, size in enumerate(sizes):
-        padded[(number, *(slice(0, length) for length in size))] = False
+        place: tuple[int | slice, ...] = (number, *(slice(0, length) for length in size))
+        padded[place] = False
     return torch.from_numpy(np.flatnonzero(padded)).to(device)
 
 
@@ -143,3 +144,39 @@ def clear_owned(canvas: Tensor, sizes: Sizes, *, is_zero: bool) -> Tensor:
     if not is_zero:
         clear_in_place(canvas, sizes)
     return canvas
+
+
+class _RealSum(torch.autograd.Function):
+    """Sum over space of a canvas with zeros for padding; the gradient that goes back is zero in the padding too."""
+
+    @staticmethod
+    def forward(ctx: Any, canvas: Tensor, sizes: Sizes, keepdim: bool) -> Tensor:
+        ctx.sizes, ctx.extents, ctx.keepdim = sizes, tuple(canvas.shape[2:]), keepdim
+        ctx.layout = canvas.stride()
+        axes = tuple(range(2, canvas.dim()))
+        return canvas.sum(axes, keepdim=keepdim)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = grads
+        if not ctx.keepdim:
+            grad = grad.reshape(*grad.shape, *(1,) * len(ctx.extents))
+        spread = grad.expand(*grad.shape[:2], *ctx.extents)
+        if torch.is_grad_enabled():  # a second derivative is being recorded: nothing in place
+            mask = real_mask(ctx.sizes, ctx.extents, grad.device)
+            return torch.where(mask, spread, spread.new_zeros(())), None, None
+        result = torch.empty_strided(spread.shape, ctx.layout, dtype=grad.dtype, device=grad.device).copy_(spread)
+        clear_in_place(result, ctx.sizes)
+        return result, None, None
+
+
+def sum_over_real_pixels(canvas: Tensor, sizes: Sizes, *, keepdim: bool) -> Tensor:
+    """Sum each image over its pixels: (N, C, *spatial) -> (N, C), or (N, C, 1, ...) with ``keepdim``.
+
+    Args:
+        canvas: with zeros for padding.
+        sizes: the true sizes.
+        keepdim: keep the spatial axes with length 1.
+    """
+    total: Tensor = _RealSum.apply(canvas, sizes, keepdim)  # type: ignore[no-untyped-call]
+    return total

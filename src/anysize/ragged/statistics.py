@@ -75,10 +75,7 @@ def merge_statistics(parts: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tenso
     total = sum(count for _, _, count in parts)
     mean = sum((part_mean * (count / total) for part_mean, _, count in parts), torch.zeros(()))
     variance = sum(
-        (
-            (part_variance + (part_mean - mean).square()) * (count / total)
-            for part_mean, part_variance, count in parts
-        ),
+        ((part_variance + (part_mean - mean).square()) * (count / total) for part_mean, part_variance, count in parts),
         torch.zeros(()),
     )
     return mean, variance

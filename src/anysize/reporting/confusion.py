@@ -60,9 +60,7 @@ def most_confused(matrix: ArrayLike, num_pairs: int = NUM_PAIRS) -> list[Confuse
     truths, predictions = np.nonzero(counts)
     found = counts[truths, predictions]
     order = np.lexsort((predictions, truths, -found / sums[truths], -found))[:num_pairs]
-    return [
-        ConfusedPair(int(truths[i]), int(predictions[i]), int(found[i]), int(sums[truths[i]])) for i in order
-    ]
+    return [ConfusedPair(int(truths[i]), int(predictions[i]), int(found[i]), int(sums[truths[i]])) for i in order]
 
 
 def draw_confusion(
@@ -102,9 +100,7 @@ def _checked(matrix: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not len(counts):
         raise UsageError(f"the matrix has shape {counts.shape}; (K, K) with K >= 1 is needed")
     if len(classes) != len(counts):
-        raise UsageError(
-            f"the matrix has {len(counts)} rows and there are {len(classes)} classes; one name a row"
-        )
+        raise UsageError(f"the matrix has {len(counts)} rows and there are {len(classes)} classes; one name a row")
     if counts.min() < 0:
         raise UsageError(f"the matrix holds {counts.min()}; counts start at 0")
     return counts

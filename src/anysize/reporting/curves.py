@@ -74,9 +74,7 @@ def draw_curves(path: Path, rows: Sequence[Row], *, title: str = "Training", bes
     if any(math.isnan(epoch) for epoch in epochs):
         raise UsageError(f"rows[{[math.isnan(epoch) for epoch in epochs].index(True)}] has no epoch")
     if best is not None and best not in epochs:
-        raise UsageError(
-            f"best is epoch {best}, which is in no row; the rows are {epochs[0]:g} to {epochs[-1]:g}"
-        )
+        raise UsageError(f"best is epoch {best}, which is in no row; the rows are {epochs[0]:g} to {epochs[-1]:g}")
     chosen = best_epoch(rows)
     marked = best if best is not None else (chosen.epoch if chosen else None)
     figure = style.new_figure(11, 6.0)
@@ -221,9 +219,7 @@ def _draw_rate(axes: Axes, epochs: Sequence[float], rates: Sequence[float], mark
 
 def _say_none(axes: Axes) -> None:
     axes.set_yticks([])
-    style.write(
-        axes, 0.5, 0.5, "not recorded", transform=axes.transAxes, color=style.MUTED, ha="center", va="center"
-    )
+    style.write(axes, 0.5, 0.5, "not recorded", transform=axes.transAxes, color=style.MUTED, ha="center", va="center")
 
 
 def _scale_epochs(axes: Axes, epochs: Sequence[float]) -> None:

@@ -62,13 +62,9 @@ def draw_plan(
 def _checked_sizes(sizes: ArrayLike) -> NDArray[np.int64]:
     table = np.asarray(sizes, dtype=np.int64)
     if table.ndim != 2 or table.shape[1] != 2 or not len(table):
-        raise UsageError(
-            f"sizes has shape {table.shape}; (N, 2) with N >= 1 is needed, (height, width) a row"
-        )
+        raise UsageError(f"sizes has shape {table.shape}; (N, 2) with N >= 1 is needed, (height, width) a row")
     if table.min() < 1:
-        raise UsageError(
-            f"sizes[{int(np.argmin(table.min(1)))}] is below 1 pixel; heights and widths start at 1"
-        )
+        raise UsageError(f"sizes[{int(np.argmin(table.min(1)))}] is below 1 pixel; heights and widths start at 1")
     return table
 
 
@@ -103,9 +99,7 @@ def _draw_shares(axes: Axes, shares: Mapping[str, float], highlight: str | None)
     for row, name in enumerate(names):
         own = name == chosen
         axes.barh(row + 0.16, shares[name], height=0.36, color=style.BLUE if own else style.NEUTRAL)
-        style.write(
-            axes, 0, row - 0.1, shorten_middle(name, 40), va="bottom", weight="bold" if own else "normal"
-        )
+        style.write(axes, 0, row - 0.1, shorten_middle(name, 40), va="bottom", weight="bold" if own else "normal")
         axes.annotate(
             percent(shares[name]),
             (shares[name], row + 0.16),

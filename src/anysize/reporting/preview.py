@@ -195,9 +195,7 @@ def _draw_footprint(
     height, width = (max(3, round(scale * length)) for length in frame)
     own_height, own_width = (max(1, round(scale * length)) for length in size)
     left = right - width
-    pen.rectangle(
-        (left, top, left + width - 1, top + height - 1), fill=palette.EMPTY, outline=palette.NEUTRAL
-    )
+    pen.rectangle((left, top, left + width - 1, top + height - 1), fill=palette.EMPTY, outline=palette.NEUTRAL)
     pen.rectangle((left, top, left + own_width - 1, top + own_height - 1), fill=palette.BLUE)
 
 

@@ -100,14 +100,10 @@ def add_heading(figure: Figure, title: str, subtitle: str = "", *, left: float =
 
 def label(axes: Axes, text: str) -> None:
     """What the axes show, above them on the left, where it is read first."""
-    axes.set_title(
-        text, loc="left", fontsize=FONT, color=INK, pad=8, parse_math=False, family=families_for(text)
-    )
+    axes.set_title(text, loc="left", fontsize=FONT, color=INK, pad=8, parse_math=False, family=families_for(text))
 
 
-def set_tick_names(
-    axes: Axes, axis: str, positions: Iterable[float], names: Iterable[str], **properties: Any
-) -> None:
+def set_tick_names(axes: Axes, axis: str, positions: Iterable[float], names: Iterable[str], **properties: Any) -> None:
     """Names from outside as tick labels of ``axis`` ("x" or "y")."""
     shown = [printable(name) for name in names]
     families = families_for("".join(shown))

@@ -21,6 +21,8 @@ class RunProgress:
     """The epoch that runs or comes next, from 0."""
     step: int = 0
     """Steps of that epoch that are done."""
+    plan_digest: str = ""
+    """Of the plan of that epoch."""
     sums: StepSums = field(default_factory=StepSums)
     """Sums over those steps."""
     rows: list[EpochRow] = field(default_factory=list)

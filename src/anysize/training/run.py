@@ -7,6 +7,7 @@ from pathlib import Path
 from anysize.batching import Plan, plan_epoch
 from anysize.config_file import read_config, write_config
 from anysize.console import Console
+from anysize.errors import UsageError
 from anysize.inference.classify import Classified, classify
 from anysize.models import has_batch_statistics, save_model
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
@@ -48,12 +49,13 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
         AnysizeError: with what is wrong and how to fix it.
     """
     console = console or Console()
-    folder, config = _open_folder(config)
+    folder, config = _choose_folder(config)
     setup = set_up(config, console)
     progress = RunProgress(plateau=Plateau(patience=config.plateau_patience, factor=config.plateau_factor))
     if config.resume is not None:
         saved = load_checkpoint(folder.checkpoint, setup.model, setup.optimizer)
         progress = RunProgress.from_json(saved.progress)
+        progress.plateau.patience, progress.plateau.factor = config.plateau_patience, config.plateau_factor
         console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
     else:
         folder.create()
@@ -63,17 +65,21 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     return run.go()
 
 
-def _open_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
-    """Choose the run folder, and resolve what depends on it."""
+def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
+    """Choose the run folder, and resolve what depends on it; nothing is written yet."""
     if config.resume is not None:
-        return RunFolder(config.resume), dataclasses.replace(config, output=config.resume)
-    if config.output is not None:
+        folder = RunFolder(config.resume)
+        if config.data is None:  # from Python; the command line has read the run's options already
+            config = dataclasses.replace(read_config(TrainConfig, folder.config), resume=config.resume)
+    elif config.output is not None:
         folder = RunFolder(config.output)
-        folder.create()
+        folder.require_free()
     else:
         stem = "run" if config.data is None else config.data.resolve().stem
         folder = RunFolder.numbered(Path("runs"), f"{stem}-{config.model}")
-    return folder, dataclasses.replace(config, output=folder.root)
+    # Absolute, so that the run's data are found from any working folder.
+    data = None if config.data is None else config.data.resolve()
+    return folder, dataclasses.replace(config, output=folder.root, data=data)
 
 
 class _Run:
@@ -121,10 +127,22 @@ class _Run:
             epoch=self.progress.epoch,
         )
 
+    def _check_plan(self, plan: Plan) -> None:
+        """In the middle of an epoch only the plan that the epoch began with gives every image exactly once."""
+        progress, digest = self.progress, plan.digest()
+        if progress.step and progress.plan_digest != digest:
+            raise UsageError(
+                f"{self.folder.root} was stopped within epoch {progress.epoch + 1}, after {progress.step} steps, and "
+                f"the images or the options that plan an epoch have changed since: images would be lost or come twice",
+                hint="resume with the options and images it was started with (batch size, limits, augmentation, seed)",
+            )
+        progress.plan_digest = digest
+
     def _train_epoch(self, stop: StopRequest) -> None:
         """Run the steps of the epoch that are not done yet."""
         progress, setup, config = self.progress, self.setup, self.config
         plan = self._plan()
+        self._check_plan(plan)
         setup.model.train()
         # Batch statistics are those of all images that go through the network together, so the whole step should. Any
         # other network gets the same gradients from one canvas after the other, in less memory.
@@ -159,7 +177,8 @@ class _Run:
         results = self._validate()
         row = self._row(results)
         if self.config.sched == "plateau" and self.progress.plateau.update(row["val_loss"]):
-            self.console.say(f"plateau: the learning rate is cut to {self.config.peak_lr * self.progress.plateau.scale:.2e}")
+            lr = self.config.peak_lr * self.progress.plateau.scale
+            self.console.say(f"plateau: the learning rate is cut to {lr:.2e}")
         is_best = self.progress.take(row)
         if is_best:
             self.best_results = results

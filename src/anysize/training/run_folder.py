@@ -68,17 +68,25 @@ class RunFolder:
         """Files that do not take part, each with its reason."""
         return self.root / "left_out.csv"
 
-    def create(self) -> None:
-        """Make the folder.
+    def require_free(self) -> None:
+        """Check that a new run can be written here.
 
         Raises:
-            UsageError: it exists and holds something.
+            UsageError: the folder exists and holds something.
         """
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise UsageError(
                 f"the run folder {self.root} exists and is not empty",
                 hint=f"go on with it by --resume {self.root}, or choose another --output",
             )
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: it exists and holds something.
+        """
+        self.require_free()
         self.root.mkdir(parents=True, exist_ok=True)
 
     def log_event(self, kind: str, time: float, content: Mapping[str, Any]) -> None:

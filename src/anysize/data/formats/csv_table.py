@@ -69,9 +69,7 @@ def _columns(file: Path) -> list[str]:
 
 
 def _tables(root: Path) -> list[Path]:
-    files = sorted(
-        path for path in root.iterdir() if path.suffix.lower() == ".csv" and not is_litter(path.name)
-    )
+    files = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv" and not is_litter(path.name))
     return [file for file in files if {"path", "label"} <= set(_columns(file))]
 
 
@@ -111,9 +109,7 @@ def _require_columns(file: Path, columns: list[str]) -> None:
     hint = "make the first line: path,label or path,label,split"
     if other is not None:
         hint = f"separate the columns by commas, not by {other!r}: path,label or path,label,split"
-    raise LayoutError(
-        f"{file} needs the columns path and label, each once; its columns are: {found}", hint=hint
-    )
+    raise LayoutError(f"{file} needs the columns path and label, each once; its columns are: {found}", hint=hint)
 
 
 def _row(file: Path, line: int, columns: list[str], values: list[str]) -> _Row:
@@ -142,13 +138,9 @@ def _refuse_bad(file: Path, rows: list[_Row]) -> None:
         if not row.path or not row.label:
             bad.append(FileProblem(f"line {row.line}", f"the {'label' if row.path else 'path'} is empty"))
         elif row.path in first:
-            bad.append(
-                FileProblem(f"line {row.line}", f"{printable(row.path)} is in line {first[row.path]} already")
-            )
+            bad.append(FileProblem(f"line {row.line}", f"{printable(row.path)} is in line {first[row.path]} already"))
         if row.split is not None and row.split not in _SPLITS:
-            bad.append(
-                FileProblem(f"line {row.line}", f"the split is {printable(row.split)!r}, not train or val")
-            )
+            bad.append(FileProblem(f"line {row.line}", f"the split is {printable(row.split)!r}, not train or val"))
         first.setdefault(row.path, row.line)
     if bad:
         raise LayoutError(

@@ -53,9 +53,7 @@ def _beside(folder: Path, prefix: str) -> list[FileProblem]:
     folders = set(class_folders(folder))
     others = [item for item in found.ignored if item.path not in folders]
     images = [FileProblem(path, "an image outside the class folders") for path in found.images]
-    return [
-        FileProblem(prefix + item.path, item.reason) for item in sorted(images + others, key=lambda i: i.path)
-    ]
+    return [FileProblem(prefix + item.path, item.reason) for item in sorted(images + others, key=lambda i: i.path)]
 
 
 class _ImageFolder:

@@ -33,9 +33,7 @@ class _ImageFolderSplit:
     def read(self, root: Path) -> Listing:
         folders = class_folders(root)
         val = _val_folder(root, folders)
-        parts: list[tuple[Split | None, ClassFolders]] = [
-            ("train" if val else None, _read_part(root, _TRAIN))
-        ]
+        parts: list[tuple[Split | None, ClassFolders]] = [("train" if val else None, _read_part(root, _TRAIN))]
         if val is not None:
             parts.append(("val", _read_part(root, val)))
         classes = tuple(sorted(set(parts[0][1].names)))

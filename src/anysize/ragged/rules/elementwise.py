@@ -15,11 +15,11 @@ __all__: list[str] = []
 # Functions of one image with f(0) = 0: zeros in the padding stay zeros. All are finite for finite input, and so are
 # their derivatives: a zero gradient in the padding stays zero.
 _ZERO_AT_ZERO = (
-    "relu relu6 leaky_relu elu selu celu gelu silu mish hardswish tanh softsign abs neg "
-    "dropout dropout1d dropout2d dropout3d clone contiguous detach"
-).split()
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "tanh", "softsign",
+    "abs", "neg", "dropout", "dropout1d", "dropout2d", "dropout3d", "clone", "contiguous", "detach",
+)  # fmt: skip
 # hardtanh is among them for its bounds: they need not enclose zero.
-_FINITE = "sigmoid hardsigmoid softplus logsigmoid hardtanh".split()
+_FINITE = ["sigmoid", "hardsigmoid", "softplus", "logsigmoid", "hardtanh"]
 
 
 def _unary(
@@ -134,5 +134,3 @@ def _crop_to_common(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     extent = tuple(slice(0, min(a, b)) for a, b in zip(first.shape[2:], second.shape[2:], strict=True))
     index = (slice(None), slice(None), *extent)
     return first[index], second[index]
-
-

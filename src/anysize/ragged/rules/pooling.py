@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.padding import clear_in_place
+from anysize.ragged.padding import clear_in_place, sum_over_real_pixels
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.windows import output_sizes, per_axis
 from anysize.sizes import Window
@@ -44,9 +44,7 @@ def max_pool(
     if ceil_mode or any(pads):
         # Windows hang over the border. The lowest finite number, not -inf: padding stays finite, and Inductor
         # miscompiles max-pooling over -inf on CPUs.
-        result = function(
-            input.masked(torch.finfo(input.dtype).min), kernel_size, stride, padding, dilation, ceil_mode
-        )
+        result = function(input.masked(torch.finfo(input.dtype).min), kernel_size, stride, padding, dilation, ceil_mode)
         # Windows that saw nothing but the fill hold it now: the next sum or product would overflow to infinity, and
         # a zero gradient times infinity is NaN. The backward pass needs positions, not values.
         clear_in_place(result, sizes)
@@ -126,8 +124,8 @@ def sum_(
     function: Callable[..., Any], input: RaggedBatch, dim: Any = None, keepdim: bool = False, **options: Any
 ) -> Tensor:
     """Sum over all spatial axes: (N, C, *spatial) -> a plain (N, C) or (N, C, 1, ...) tensor."""
-    axes = _require_spatial(function, input, dim, options)
-    return input.masked(0.0).sum(axes, keepdim=keepdim)
+    _require_spatial(function, input, dim, options)
+    return sum_over_real_pixels(input.zeroed(), input.sizes, keepdim=keepdim)
 
 
 @register_rule(torch.amax, Tensor.amax)
@@ -138,10 +136,9 @@ def amax(function: Callable[..., Any], input: RaggedBatch, dim: Any = (), keepdi
 
 
 def _global_mean(input: RaggedBatch, *, keepdim: bool) -> Tensor:
-    axes = tuple(range(2, input.dim()))
     # In float32 at least, as the native kernel: half precision holds neither the sum nor an area over 65,504.
-    accumulator = torch.promote_types(input.dtype, torch.float32)
-    total = input.masked(0.0).sum(axes, keepdim=keepdim, dtype=accumulator)
+    canvas = input.zeroed().to(torch.promote_types(input.dtype, torch.float32))
+    total = sum_over_real_pixels(canvas, input.sizes, keepdim=keepdim)
     areas = total.new_tensor(input.areas)
     mean = total / areas.reshape(-1, *(1,) * (total.dim() - 1))
     return mean.to(input.dtype)

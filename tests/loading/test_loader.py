@@ -128,9 +128,9 @@ def test_an_error_in_a_worker_arrives_as_it_is(tmp_path: Path, workers: int) -> 
     dataset = ImageDataset(table, 1)
     Image.new("L", (9, 4)).save(paths[1])
     loader = PlanLoader(dataset, workers=workers)
+    (step,) = loader.steps(plan_epoch(dataset.sizes(), 2))
     with pytest.raises(DataError) as caught:
-        for step in loader.steps(plan_epoch(dataset.sizes(), 2)):
-            list(step)
+        list(step)
     assert str(caught.value).startswith(
         f"image {paths[1]} is 4x9 (height x width); it was 4x5 when the folder was scanned"
     )

@@ -190,8 +190,8 @@ def test_within_an_epoch_another_plan_is_refused(
     with pytest.raises(UsageError) as caught:
         train(config, console=QUIET)
     assert str(caught.value) == (
-        f"{run} was stopped within epoch 1, after 1 steps, and the images or the options that plan an epoch have changed "
-        "since: images would be lost or come twice\n"
+        f"{run} was stopped within epoch 1, after 1 steps, and the images or the options that plan an epoch have "
+        "changed since: images would be lost or come twice\n"
         "hint: resume with the options and images it was started with (batch size, limits, augmentation, seed)"
     )
 

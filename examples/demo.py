@@ -53,4 +53,6 @@ if __name__ == "__main__":
     print(
         "  digits/  the images      plan.png  how they are batched      run/  weights, metrics, previews, plots, eval"
     )
+    if accuracy < 0.97:
+        sys.exit(f"error: the validation accuracy is {accuracy:.2%}; at least 97 % was expected")
     print("the commands that were run:", *COMMANDS, sep="\n  ")

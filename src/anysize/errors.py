@@ -15,8 +15,7 @@ prints ``error: ...`` and ``hint: ...`` and leaves with the class's exit code.
     ├── PlanError (5)                  sizes and limits that allow no plan
     ├── TrainingError (6)
     │   └── NonFiniteLossError         stopped before the update, with the files of the batch
-    ├── CheckpointError (7)            weights or a checkpoint that do not fit
-    └── MissingExtraError (8)          an optional dependency, with the command that installs it
+    └── CheckpointError (7)            weights or a checkpoint that do not fit
 """
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "DataError",
     "ImageSizeError",
     "LayoutError",
-    "MissingExtraError",
     "MixedSizesError",
     "NonFiniteLossError",
     "PlanError",
@@ -119,9 +117,3 @@ class CheckpointError(AnysizeError, ValueError):
     """Weights or a checkpoint that do not fit what they are loaded into."""
 
     exit_code = 7
-
-
-class MissingExtraError(AnysizeError, ImportError):
-    """An optional dependency is not installed, or does not work as installed."""
-
-    exit_code = 8

@@ -121,7 +121,6 @@ EXIT_CODES = {
     "TrainingError": 6,
     "NonFiniteLossError": 6,
     "CheckpointError": 7,
-    "MissingExtraError": 8,
 }
 
 

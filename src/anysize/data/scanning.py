@@ -105,7 +105,7 @@ def refuse_unreadable(problems: Sequence[FileProblem], count: int, options: Data
     none_left = len(problems) == count
     if options.skip_unreadable and not none_left:
         return
-    message = f"{len(problems)} of {count} images cannot be read:\n{describe(problems)}"
+    message = f"{len(problems)} of {count} images cannot be read:\n{describe(problems, most=len(problems))}"
     if none_left:
         raise UnreadableImagesError(message, hint="convert them to JPEG or PNG; no image would be left without them")
     raise UnreadableImagesError(

@@ -28,8 +28,6 @@ class _WeightOptions:
     """Leave out images whose shorter side is below this many pixels (they are listed)."""
 
     def __post_init__(self) -> None:
-        if self.run is None:
-            return
         require(self.max_image_pixels >= 1, "max_image_pixels", self.max_image_pixels, "at least 1")
         require(self.min_side is None or self.min_side >= 1, "min_side", self.min_side, "at least 1")
 

@@ -12,6 +12,7 @@ from anysize.atomic import write_text
 from anysize.config_file import read_mapping
 from anysize.console import Console
 from anysize.data import DataOptions, DataSource, FileProblem, ImageTable, check_source, load_data
+from anysize.data.problems import printable
 from anysize.errors import DataError, LayoutError, UsageError
 from anysize.inference.classify import Classified
 from anysize.inference.config import EvalConfig
@@ -127,6 +128,8 @@ def _choose(
             f"{data} holds images without labels ({source.layout}); evaluation compares with labels",
             hint=f"anysize predict RUN {data} gives answers without comparing them",
         )
+    if same:
+        source = _as_split_in_training(source, config.require_run(), console)
     wanted = config.split
     if wanted == "auto":
         wanted = "val" if source.val is not None and (same or source.has_own_split) else "all"
@@ -138,6 +141,31 @@ def _choose(
     if wanted == "train" or source.val is None:
         return source, source.train, f"training images of {data}" if wanted == "train" else f"all images of {data}"
     return source, source.train.joined(source.val), f"all images of {data}"
+
+
+def _as_split_in_training(source: DataSource, run: Path, console: Console) -> DataSource:
+    """Split the images as the run did: drawn anew, the split would change with every file that comes or goes."""
+    record = run / "split.csv"
+    if source.val is None or not record.is_file():
+        return source
+    parts = {row["path"]: row["part"] for row in _read_csv(record)}
+    for row in _read_csv(run / "left_out.csv"):
+        parts.setdefault(row["path"], "val")  # the same limits will leave it out again, and say so
+    table = source.train.joined(source.val)
+    found = np.array([parts.get(printable(path), "") for path in table.paths])
+    num_new = int((found == "").sum())
+    if num_new:
+        console.warn(f"{num_new} images have come since the run was trained; they are in neither of its parts")
+    if not (found == "val").any():
+        raise DataError(f"none of the images that {run} held out is in {source.root} any more", hint="--split all")
+    return replace(source, train=table.select(found == "train"), val=table.select(found == "val"))
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _relabelled(table: ImageTable, found: tuple[str, ...], known: tuple[str, ...]) -> ImageTable:

@@ -26,9 +26,10 @@ def image_index(number: int, size: tuple[int, ...]) -> tuple[int | slice, ...]:
 # Below so many padded numbers a slab, one kernel over all padded pixels beats a kernel for each slab (CPU, measured:
 # 13 x 64 x 10 x 10: 20 us against 120; 2 x 32 x 200 x 250: 66 us against 23).
 _FEW_PER_SLAB = 24_000
+_MOST_PIXELS = 131_072  # whose places are kept: 1 MiB
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _slabs(sizes: Sizes, extents: tuple[int, ...]) -> tuple[tuple[slice, ...], ...]:
     """Return index tuples that together cover all padding of a canvas (N, C, *extents).
 
@@ -50,12 +51,12 @@ def _slabs(sizes: Sizes, extents: tuple[int, ...]) -> tuple[tuple[slice, ...], .
     return tuple(slabs)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _num_padded(sizes: Sizes, extents: tuple[int, ...]) -> int:
     return len(sizes) * math.prod(extents) - sum(math.prod(size) for size in sizes)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)  # enough for the layers of one batch; at most 64 MiB
 def _padded_pixels(sizes: Sizes, extents: tuple[int, ...], device: torch.device) -> Tensor:
     """Return the places of all padded pixels in a canvas, counted over (N, *extents)."""
     padded = np.ones((len(sizes), *extents), dtype=np.bool_)
@@ -76,7 +77,8 @@ def clear_in_place(canvas: Tensor, sizes: Sizes) -> None:
     slabs = _slabs(sizes, extents)
     if not slabs:
         return
-    if raw.shape[1] * _num_padded(sizes, extents) < _FEW_PER_SLAB * len(slabs):
+    num_padded = _num_padded(sizes, extents)
+    if num_padded <= _MOST_PIXELS and raw.shape[1] * num_padded < _FEW_PER_SLAB * len(slabs):
         pixels = raw.movedim(1, -1)
         if pixels.is_contiguous():  # channels_last: the channels of a pixel lie together
             pixels.reshape(-1, raw.shape[1]).index_fill_(0, _padded_pixels(sizes, extents, raw.device), 0)
@@ -152,7 +154,8 @@ class _RealSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, canvas: Tensor, sizes: Sizes, keepdim: bool) -> Tensor:
         ctx.sizes, ctx.extents, ctx.keepdim = sizes, tuple(canvas.shape[2:]), keepdim
-        ctx.layout = canvas.stride()
+        # The layout of the gradient; that of an expanded canvas has several pixels in one place.
+        ctx.layout = canvas.stride() if 0 not in canvas.stride() else canvas.contiguous().stride()
         axes = tuple(range(2, canvas.dim()))
         return canvas.sum(axes, keepdim=keepdim)
 

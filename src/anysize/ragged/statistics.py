@@ -23,9 +23,9 @@ from anysize.ragged.padding import Sizes, clear_in_place, fill_in_place
 
 __all__ = ["merge_statistics", "normalise_over_real_pixels", "real_statistics"]
 
-# Above this ratio of mean^2 to variance (weighed by the padding's share) the cheap formula would lose more than about
-# one decimal digit, and the second pass is made.
-_CANCELLATION_LIMIT = 16.0
+# The subtraction rounds at mean^2 times the precision, however little padding there is: above this ratio of mean^2 to
+# variance it would cost more than two decimal digits, and the second pass is made.
+_CANCELLATION_LIMIT = 100.0
 
 
 def real_statistics(canvas: Tensor, sizes: Sizes, num_real: int) -> tuple[Tensor, Tensor]:
@@ -47,8 +47,7 @@ def real_statistics(canvas: Tensor, sizes: Sizes, num_real: int) -> tuple[Tensor
     squares = (variance + mean.square()) * ratio
     mean = mean * ratio
     variance = squares - mean.square()
-    share = 1 - num_real / num_canvas
-    if bool((mean.square() * share > _CANCELLATION_LIMIT * variance).any()):
+    if bool((mean.square() > _CANCELLATION_LIMIT * variance).any()):
         fill_in_place(values, sizes, mean)
         variance = _canvas_statistics(values)[1] * ratio
         clear_in_place(values, sizes)

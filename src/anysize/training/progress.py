@@ -17,6 +17,8 @@ class RunProgress:
     """Where a run stands."""
 
     plateau: Plateau
+    data_digest: str = ""
+    """Of the images, their classes and their split."""
     epoch: int = 0
     """The epoch that runs or comes next, from 0."""
     step: int = 0

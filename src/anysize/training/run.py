@@ -7,7 +7,7 @@ from pathlib import Path
 from anysize.batching import Plan, plan_epoch
 from anysize.config_file import read_config, write_config
 from anysize.console import Console
-from anysize.errors import UsageError
+from anysize.errors import AnysizeError, UsageError
 from anysize.inference.classify import Classified, classify
 from anysize.models import has_batch_statistics, save_model
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
@@ -18,11 +18,12 @@ from anysize.training.progress import EpochRow, RunProgress
 from anysize.training.recorder import Recorder
 from anysize.training.run_folder import RunFolder
 from anysize.training.schedules import Plateau, scheduled_lr
-from anysize.training.setup import Setup, set_up, write_left_out
+from anysize.training.setup import Setup, set_up, write_left_out, write_split
 from anysize.training.step import train_step
 
 __all__ = ["TrainResult", "train"]
 
+_DEFAULTS = TrainConfig()
 _COLLAPSED = 1e-6  # spread of the probabilities over the validation images
 
 
@@ -51,16 +52,25 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     console = console or Console()
     folder, config = _choose_folder(config)
     setup = set_up(config, console)
-    progress = RunProgress(plateau=Plateau(patience=config.plateau_patience, factor=config.plateau_factor))
+    progress = RunProgress(
+        plateau=Plateau(patience=config.plateau_patience, factor=config.plateau_factor), data_digest=setup.data_digest
+    )
     if config.resume is not None:
         saved = load_checkpoint(folder.checkpoint, setup.model, setup.optimizer)
         progress = RunProgress.from_json(saved.progress)
+        if progress.data_digest != setup.data_digest:
+            raise UsageError(
+                f"{folder.root} was trained on other images, another split, other classes or another size limit than "
+                f"{config.data} gives now: a validation image may have been trained on",
+                hint="restore the images and options (seed, --val-split, --max-side, --min-side), or start a new run",
+            )
         progress.plateau.patience, progress.plateau.factor = config.plateau_patience, config.plateau_factor
         console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
     else:
         folder.create()
     write_config(folder.config, dataclasses.replace(config, resume=None))
     write_left_out(folder.left_out, setup.left_out)
+    write_split(folder.split, setup)
     run = _Run(setup, folder, progress, Recorder(folder, setup, console), console)
     return run.go()
 
@@ -70,7 +80,8 @@ def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
     if config.resume is not None:
         folder = RunFolder(config.resume)
         if config.data is None:  # from Python; the command line has read the run's options already
-            config = dataclasses.replace(read_config(TrainConfig, folder.config), resume=config.resume)
+            given = {name: value for name, value in vars(config).items() if value != getattr(_DEFAULTS, name)}
+            config = dataclasses.replace(read_config(TrainConfig, folder.config), **given)
     elif config.output is not None:
         folder = RunFolder(config.output)
         folder.require_free()
@@ -98,13 +109,19 @@ class _Run:
         """Train until the last epoch, an early stop or an interruption; everything is saved in each case."""
         self.recorder.event("start", epoch=self.progress.epoch, step=self.progress.step)
         self.recorder.table_head()
-        with StopRequest() as stop:
-            while (ended := self._ended(stop)) is None:
-                self._train_epoch(stop)
-                if not stop.requested:
-                    self._finish_epoch()
-                self._save()
-        return self._close(ended)
+        try:
+            with StopRequest() as stop:
+                while (ended := self._ended(stop)) is None:
+                    self._train_epoch(stop)
+                    if not stop.requested:
+                        self._finish_epoch()
+                    self._save()
+            return self._close(ended)
+        except AnysizeError as error:
+            self.recorder.event("error", message=error.message)
+            raise
+        finally:
+            self.recorder.close()
 
     def _ended(self, stop: StopRequest) -> str | None:
         if stop.requested:
@@ -238,7 +255,6 @@ class _Run:
         """Draw the figures and say how it ended."""
         self.recorder.figures(self.progress, self.best_results)
         self.recorder.event("end", ended=ended, epochs=len(self.progress.rows))
-        self.recorder.close()
         return TrainResult(
             run=self.folder.root,
             ended=ended,

@@ -68,6 +68,11 @@ class RunFolder:
         """Files that do not take part, each with its reason."""
         return self.root / "left_out.csv"
 
+    @property
+    def split(self) -> Path:
+        """Which images were trained on, and which were held out."""
+        return self.root / "split.csv"
+
     def require_free(self) -> None:
         """Check that a new run can be written here.
 

@@ -1,7 +1,9 @@
 """Everything that a run needs, built from its options."""
 
 import csv
+import hashlib
 import io
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +55,8 @@ class Setup:
     train_loader: PlanLoader
     val_loader: PlanLoader
     val_plan: Plan
+    data_digest: str
+    """SHA-256 of the images' names, classes and split, and of what decides how they are read."""
     left_out: list[FileProblem]
     """Files that take no part: no images, unreadable, too small."""
 
@@ -115,8 +119,15 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         train_loader=PlanLoader(train, workers=config.workers, pin_memory=device.type == "cuda"),
         val_loader=PlanLoader(val, workers=config.workers, pin_memory=device.type == "cuda"),
         val_plan=evaluation_plan(val, config.batch_size, config.max_pixels),
+        data_digest=_digest(card, train.table, val.table),
         left_out=left_out,
     )
+
+
+def _digest(card: ModelCard, train: ImageTable, val: ImageTable) -> str:
+    tables = [(table.paths, _labels(table).tolist()) for table in (train, val)]
+    content = [card.classes, card.in_channels, card.mean, card.std, card.max_side, tables]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _read_source(config: TrainConfig, console: Console) -> tuple[DataSource, list[FileProblem]]:
@@ -124,6 +135,11 @@ def _read_source(config: TrainConfig, console: Console) -> tuple[DataSource, lis
         raise UsageError("no data was given", hint="anysize train FOLDER")
     with console.bar("reading sizes", 0) as bar:
         source = load_data(config.data, data_options(config), progress=bar.set, raise_unreadable=False)
+    if source.train.labels is not None and len(source.classes) < 2:
+        raise LayoutError(
+            f"{config.data} has the single class {source.classes[0]!r}; a classifier needs two at least",
+            hint="add images of another class",
+        )
     if source.train.labels is None:
         raise LayoutError(
             f"{config.data} holds images without labels ({source.layout}); training needs a class for each",
@@ -216,6 +232,16 @@ def _datasets(
     )
     val = ImageDataset(_labelled(source), channels, max_side=config.max_side, max_image_pixels=config.max_image_pixels)
     return train, val
+
+
+def write_split(path: Path, setup: Setup) -> None:
+    """Write which images are trained on and which are held out: columns path and part (train or val)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "part"])
+    for part, dataset in (("train", setup.train), ("val", setup.val)):
+        writer.writerows([printable(name), part] for name in dataset.table.paths)
+    write_text(path, text.getvalue())
 
 
 def write_left_out(path: Path, problems: list[FileProblem]) -> None:

@@ -78,21 +78,23 @@ def train_step(
         name_of: file name of an image, for errors.
 
     Raises:
-        NonFiniteLossError: the loss is NaN or infinite; nothing was updated.
+        NonFiniteLossError: the loss or its gradient is NaN or infinite; no parameter was updated.
     """
     sums = StepSums()
+    names: list[str] = []
     started = time.perf_counter()
     for group in _grouped(_timed(batches, sums), group_pixels):
         parts = [normalisation(raw, device, channels_last=channels_last) for raw in group]
         logits = model(parts[0] if len(parts) == 1 else RaggedGroup(parts))
         indices = [index for raw in group for index in raw.indices]
+        names += [name_of(index) for index in indices]
         _check_logits(logits, len(indices))
         targets = _targets(group).to(device, non_blocking=True)
         loss: LossSum = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         value = loss.total.item()
         if not math.isfinite(value):
             optimizer.zero_grad(set_to_none=True)
-            raise _non_finite(value, [name_of(index) for index in indices])
+            raise _non_finite(f"the loss is {value}", names[-len(indices) :])
         loss.total.backward()  # type: ignore[no-untyped-call]
         sums.loss += value
         sums.num_images += loss.count
@@ -101,6 +103,10 @@ def train_step(
         sums.num_canvas += sum(raw.num_canvas for raw in group)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     torch._foreach_div_(gradients, float(sums.num_images))
+    norm = float(torch.nn.utils.get_total_norm(gradients))
+    if not math.isfinite(norm):
+        optimizer.zero_grad(set_to_none=True)
+        raise _non_finite(f"the loss is finite and its gradient has the norm {norm}", names)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     sums.seconds = time.perf_counter() - started
@@ -147,9 +153,9 @@ def _check_logits(logits: object, num_images: int) -> None:
         )
 
 
-def _non_finite(value: float, names: list[str]) -> NonFiniteLossError:
+def _non_finite(found: str, names: list[str]) -> NonFiniteLossError:
     listing = "\n  ".join(names)
     return NonFiniteLossError(
-        f"the loss is {value}; training stopped before the update. The images of the batch:\n  {listing}",
+        f"{found}; training stopped before the update. The images of the batch:\n  {listing}",
         hint="lower --lr, or raise --warmup-epochs; if it always happens on the same files, look at them",
     )

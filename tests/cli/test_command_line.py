@@ -204,7 +204,7 @@ def test_text_for_people(trained: Path, stripes: Path, capsys: pytest.CaptureFix
 
     assert main(["eval", str(trained), "--output", str(tmp_path), "--workers", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"8 validation images of {stripes} (those that the run held out)"
+    assert lines[0] == f"8 images: validation images of {stripes} (those that the run held out)"
     assert lines[3].split() == ["class", "images", "accuracy", "precision"]
     assert [line.split()[0] for line in lines[4:6]] == ["across", "down"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anysize.errors import RaggedError, UnsupportedOperatorError
+from anysize.errors import MixedSizesError, RaggedError, UnsupportedOperatorError
 from anysize.models import create_model
 from anysize.ragged import RaggedBatch, RaggedGroup
 from oracle import OneByOne, random_images, randomise, relative_error
@@ -111,3 +111,15 @@ def test_groups_that_do_not_fit_are_refused() -> None:
         grouped(images, (2, 3)) + RaggedBatch.from_images(images)
     with pytest.raises(UnsupportedOperatorError, match="no rule says how it works on images of mixed sizes"):
         torch.fft.fft2(grouped(images, (2, 3)))
+
+
+def test_lengths_are_cut_with_the_group() -> None:
+    """A mean over space written by hand: the sum over the product of the lengths."""
+    images = random_images(SIZES, 3)
+    expected = torch.stack([image.mean((1, 2)) for image in images])
+    for batch in (RaggedBatch.from_images(images), grouped(images, (2, 3))):
+        area = batch.shape[2] * batch.shape[3]
+        assert relative_error(batch.sum((2, 3)) / area, expected) <= 1e-12
+        assert relative_error((batch / area).sum((2, 3)), expected) <= 1e-12
+    with pytest.raises(MixedSizesError, match="whose first axis is not the images'"):
+        torch.ones(3, 2) * area

@@ -70,11 +70,16 @@ def list_images(
             ignored += [FileProblem((path / item.path).as_posix(), item.reason) for item in found.ignored]
         else:
             names.append(path.as_posix())
+    num_named = len(names)
     names = list(dict.fromkeys(names))
+    repeated = num_named - len(names)
+    notes = (f"{repeated} images were named more than once; each is taken once",) if repeated else ()
     if not names:
         given = ", ".join(printable(str(path)) for path in paths) or "nothing"
         raise DataError(f"no image was found in: {given}", hint="give image files, or folders that hold some")
     scanned = scan_table(Path(), names, options, index, progress)
     if raise_unreadable or len(scanned.problems) == len(names):
         refuse_unreadable(scanned.problems, len(names), options)
-    return ImageList(table=scanned.table, problems=scanned.problems, ignored=tuple(ignored), notes=scanned.notes)
+    return ImageList(
+        table=scanned.table, problems=scanned.problems, ignored=tuple(ignored), notes=(*notes, *scanned.notes)
+    )

@@ -73,6 +73,11 @@ class RaggedBatch(TensorLike):
             raise RaggedError("a ragged batch was asked for without any image", hint="pass one image or more")
         first = images[0]
         for index, image in enumerate(images):
+            if not isinstance(image, Tensor):
+                raise RaggedError(
+                    f"image {index} is a {type(image).__name__}; a torch.Tensor is required",
+                    hint="torch.from_numpy(image).permute(2, 0, 1) makes one of a NumPy image (H, W, C)",
+                )
             if image.dim() != first.dim() or image.dim() not in (2, 3, 4) or image.shape[0] != first.shape[0]:
                 raise RaggedError(
                     f"image {index} has shape {tuple(image.shape)}, image 0 {tuple(first.shape)}: all must be "
@@ -251,6 +256,22 @@ class RaggedBatch(TensorLike):
         # A narrower dtype may turn large numbers into infinity; zeros stay zeros.
         known = self.padding if moved.dtype == self.dtype or self.padding is Padding.ZERO else Padding.UNKNOWN
         return self.with_canvas(moved, known)
+
+    def float(self) -> "RaggedBatch":
+        """As ``torch.Tensor.float``."""
+        return self.to(torch.float32)
+
+    def double(self) -> "RaggedBatch":
+        """As ``torch.Tensor.double``."""
+        return self.to(torch.float64)
+
+    def half(self) -> "RaggedBatch":
+        """As ``torch.Tensor.half``."""
+        return self.to(torch.float16)
+
+    def cpu(self) -> "RaggedBatch":
+        """As ``torch.Tensor.cpu``."""
+        return self.to("cpu")
 
     def pin_memory(self) -> "RaggedBatch":
         """Return the batch in page-locked memory; DataLoader calls this for ``pin_memory=True``."""

@@ -125,11 +125,12 @@ def _part(function: Callable[..., Any], group: RaggedGroup, value: Any, number: 
         return value.parts[number]
     if isinstance(value, RaggedBatch):
         raise refusal(function, "a group and a single batch have no exact rule together")
+    start = sum(len(part) for part in group.parts[:number])
+    mine = slice(start, start + len(group.parts[number]))
+    if isinstance(value, Length):
+        return Length(value.values[mine])
     cut = per_image and isinstance(value, Tensor) and value.dim() == group.dim() and value.shape[0] == len(group)
-    if cut and len(group) > 1:
-        start = sum(len(part) for part in group.parts[:number])
-        return value[start : start + len(group.parts[number])]
-    return value
+    return value[mine] if cut and len(group) > 1 else value
 
 
 def _joined(function: Callable[..., Any], group: RaggedGroup, results: list[Any]) -> Any:

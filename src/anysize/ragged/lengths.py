@@ -4,6 +4,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from anysize.errors import MixedSizesError
 
 __all__ = ["Length"]
@@ -48,9 +51,23 @@ class Length:
         if isinstance(other, Length):
             pairs = zip(self.values, other.values, strict=True)
             return Length(tuple(function(a, b) for a, b in pairs))
+        if isinstance(other, Tensor):
+            combined: Length = self._beside(other, function)  # a tensor: as a tensor among lengths would be typed
+            return combined
         if isinstance(other, int | float):
             return Length(tuple(function(value, other) for value in self.values))
         return NotImplemented  # type: ignore[no-any-return]
+
+    def _beside(self, other: Tensor, function: Callable[[Any, Any], Any]) -> Any:
+        """Combine with a plain tensor (N, ...) of one entry an image, image by image."""
+        if other.dim() == 0 or other.shape[0] != len(self.values):
+            raise MixedSizesError(
+                f"a length of {len(self.values)} images met a tensor of shape {tuple(other.shape)}, "
+                f"whose first axis is not the images'",
+                hint="use a tensor with one entry an image, or a single number",
+            )
+        numbers = other.new_tensor(self.values, dtype=torch.promote_types(other.dtype, torch.float32))
+        return function(numbers.reshape(-1, *(1,) * (other.dim() - 1)), other)
 
     def __add__(self, other: object) -> "Length":
         return self._combine(other, operator.add)
@@ -70,6 +87,9 @@ class Length:
 
     def __truediv__(self, other: object) -> "Length":
         return self._combine(other, operator.truediv)
+
+    def __rtruediv__(self, other: object) -> "Length":
+        return self._combine(other, lambda a, b: b / a)
 
     def __floordiv__(self, other: object) -> "Length":
         return self._combine(other, operator.floordiv)

@@ -26,3 +26,5 @@ class PlanConfig(BatchOptions, ImageOptions):
         for base in (BatchOptions, ImageOptions):
             base.__post_init__(self)
         require(self.seed >= 0, "seed", self.seed, "at least 0")
+        known = (".png", ".pdf", ".svg")
+        require(self.output.suffix.lower() in known, "output", self.output, f"a name that ends in {', '.join(known)}")

@@ -65,7 +65,10 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
                 hint="restore the images and options (seed, --val-split, --max-side, --min-side), or start a new run",
             )
         progress.plateau.patience, progress.plateau.factor = config.plateau_patience, config.plateau_factor
-        console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
+        if progress.epoch >= config.epochs:
+            console.say(f"{folder.root} has finished its {config.epochs} epochs; a larger --epochs goes on with it")
+        else:
+            console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
     else:
         folder.create()
     write_config(folder.config, dataclasses.replace(config, resume=None))

@@ -1,6 +1,7 @@
 """``anysize eval``."""
 
 import dataclasses
+import math
 
 from anysize.cli.output import write_json, write_lines
 from anysize.inference.config import EvalConfig
@@ -30,12 +31,12 @@ def run(options: EvalConfig, *, as_json: bool) -> int:
         return 0
     width = max(len("class"), *(len(row["class"]) for row in evaluation.per_class))
     write_lines(
-        f"{evaluation.num_images} {evaluation.images}",
+        f"{evaluation.num_images} images: {evaluation.images}",
         f"loss {evaluation.loss:.4f}   accuracy {evaluation.accuracy:.2%}",
         "",
         f"{'class':<{width}}  {'images':>7}  {'accuracy':>9}  {'precision':>9}",
         *(
-            f"{row['class']:<{width}}  {row['num_images']:>7}  {row['accuracy']:>9.2%}  {row['precision']:>9.2%}"
+            f"{row['class']:<{width}}  {row['num_images']:>7}  {_share(row['accuracy'])}  {_share(row['precision'])}"
             for row in evaluation.per_class
         ),
         "",
@@ -49,3 +50,8 @@ def run(options: EvalConfig, *, as_json: bool) -> int:
         f"figures and predictions.csv: {evaluation.output}",
     )
     return 0
+
+
+def _share(share: float) -> str:
+    """A share of the images, or a dash where there was nothing to count."""
+    return f"{'-':>9}" if math.isnan(share) else f"{share:>9.2%}"

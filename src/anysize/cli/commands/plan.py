@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "show how images would be batched; reads sizes, trains nothing"
 DESCRIPTION = """
-Read the sizes of all images (from their headers), plan one epoch, and compare its padding with the usual ways.
+Read the sizes of all images (from their headers), plan one epoch, and compare its padding with the usual ways. Native
+sizes, without augmentation; whether every image decodes is checked by train.
 """
 EXAMPLES = """
   anysize plan photos/
@@ -43,7 +44,7 @@ def _lines(report: "PlanReport", options: PlanConfig) -> list[str]:
         f"sizes         {report.num_sizes} different ones, {report.real_megapixels:.1f} Mpx; "
         f"height {_range(report.heights)}, width {_range(report.widths)}",
         f"plan          {report.num_steps} steps of {options.batch_size} images ({options.mixing}), "
-        f"{report.num_forwards} forward passes on {report.num_canvases} canvases",
+        f"laid on {report.num_forwards} canvases of {report.num_canvases} different sizes",
         f"padding       {report.padding_share:6.1%}  this plan",
         f"              {report.random_batches_share:6.1%}  random batches, each padded to its largest",
         f"              {report.pad_to_largest_share:6.1%}  every image padded to the largest",

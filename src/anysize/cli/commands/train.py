@@ -29,6 +29,7 @@ def run(options: TrainConfig, *, as_json: bool) -> int:
     else:
         write_lines(
             f"{result.ended} after {result.epochs} epochs; run folder: {result.run}",
+            *([f"go on with: anysize train --resume {result.run}"] if result.ended == "interrupted" else []),
             *_best_lines(result.best_epoch, result.best),
         )
     return 130 if result.ended == "interrupted" else 0

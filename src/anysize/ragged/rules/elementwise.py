@@ -7,6 +7,7 @@ from torch import Tensor
 
 from anysize.errors import MixedSizesError
 from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.lengths import Length
 from anysize.ragged.registry import refusal, register_rule, spellings
 from anysize.sizes import format_size
 
@@ -116,6 +117,9 @@ def _operand(function: Callable[..., Any], batch: RaggedBatch, value: Any) -> tu
             )
         canvas = value.settled()
         return canvas, max(value.padding, Padding.FINITE)
+    if isinstance(value, Length):  # one number an image
+        numbers = batch.canvas.new_tensor(value.values)
+        return numbers.reshape(-1, *(1,) * (batch.dim() - 1)), Padding.FINITE
     if isinstance(value, Tensor):
         spatial = value.shape[max(0, value.dim() - batch.spatial_axes) :]
         if value.dim() > batch.dim() or any(length != 1 for length in spatial if value.dim() > 0):

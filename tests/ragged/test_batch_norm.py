@@ -166,3 +166,16 @@ def test_numerical_gradients_of_a_block() -> None:
         return x + F.conv2d(F.silu(x), weight, padding=1)
 
     assert torch.autograd.gradcheck(outputs_of(block), (first, second, weight))
+
+
+@pytest.mark.parametrize("narrow", [1, 20, 50])
+@pytest.mark.parametrize("ratio", [1.0, 30.0, 1e3])
+def test_the_variance_does_not_cancel_however_little_padding_there_is(narrow: int, ratio: float) -> None:
+    """``ratio`` is mean over standard deviation; ``narrow`` columns of one image are padding."""
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(2, 60, 60, generator=generator) + ratio for _ in range(4)]
+    images.append(torch.randn(2, 60, 60 - narrow, generator=generator) + ratio)
+    norm = torch.nn.BatchNorm2d(2, momentum=1.0)
+    norm(RaggedBatch.from_images(images))
+    pixels = torch.cat([image.flatten(1) for image in images], dim=1).double()
+    assert torch.allclose(norm.running_var.double(), pixels.var(dim=1), rtol=3e-5)

@@ -24,7 +24,7 @@ from anysize.training.step import train_step
 __all__ = ["TrainResult", "train"]
 
 _DEFAULTS = TrainConfig()
-_COLLAPSED = 1e-6  # spread of the probabilities over the validation images
+_COLLAPSED = 1e-3  # spread of the probabilities over the validation images, as a share of chance (1 / classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +239,7 @@ class _Run:
     def _warn_if_collapsed(self, results: Classified) -> None:
         """A network that answers the same for every image does not learn any more; say so."""
         spread = float(results.probabilities.std(axis=0).max())
-        if len(results.probabilities) > 1 and spread < _COLLAPSED:
+        if len(results.probabilities) > 1 and spread * len(self.setup.card.classes) < _COLLAPSED:
             self.console.warn(
                 f"every validation image gets the same answer (the probabilities vary by {spread:.1e}): lower --lr, "
                 "and for fcn_small use --model-kwargs final_relu=false (a dead final ReLU gets no gradient)"

@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -190,11 +190,10 @@ def _checked(
     config: EvalConfig, classifier: TrainedClassifier, source: DataSource, table: ImageTable, console: Console
 ) -> tuple[ImageTable, tuple[FileProblem, ...]]:
     """Decode every image once, so that one error can name all that are broken."""
-    channels: Literal[1, 3] = 1 if classifier.card.in_channels == 1 else 3
     options = DataOptions(skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels)
     unlabelled = replace(source, train=replace(table, labels=None), val=None, classes=())
     with console.bar("checking that every image decodes", 0) as bar:
-        checked = check_source(unlabelled, channels, options, progress=bar.set).source
+        checked = check_source(unlabelled, classifier.channels, options, progress=bar.set).source
     kept = set(checked.train.paths)
     keep = np.array([path in kept for path in table.paths])
     return table.select(keep), checked.problems

@@ -4,7 +4,6 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -88,8 +87,7 @@ def _read(
         notes=found.notes,
     )
     with console.bar("checking that every image decodes", 0) as bar:
-        channels: Literal[1, 3] = 1 if classifier.card.in_channels == 1 else 3
-        source = check_source(source, channels, options, progress=bar.set).source
+        source = check_source(source, classifier.channels, options, progress=bar.set).source
     for note in source.notes:
         console.say(f"note: {note}")
     table, small = leave_out_small(source.train, config.min_side, classifier.card.max_side)

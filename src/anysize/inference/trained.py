@@ -60,6 +60,11 @@ class TrainedClassifier:
         model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         return cls(model, card, path, device, options.channels_last)
 
+    @property
+    def channels(self) -> Literal[1, 3]:
+        """How images are read for this network: 1 grey, 3 colour."""
+        return 1 if self.card.in_channels == 1 else 3
+
     def classify(
         self,
         table: ImageTable,
@@ -76,8 +81,7 @@ class TrainedClassifier:
         """
         card = self.card
         require_sides(table, card.smallest_side, card.model, card.max_side)
-        channels: Literal[1, 3] = 1 if card.in_channels == 1 else 3
-        dataset = ImageDataset(table, channels, max_side=card.max_side, max_image_pixels=max_image_pixels)
+        dataset = ImageDataset(table, self.channels, max_side=card.max_side, max_image_pixels=max_image_pixels)
         return classify(
             self.model,
             PlanLoader(dataset, workers=workers, pin_memory=self.device.type == "cuda"),

@@ -5,6 +5,7 @@ prints ``error: ...`` and ``hint: ...`` and leaves with the class's exit code.
 
     AnysizeError (1)
     ├── UsageError (2)                 a flag, a config file or an argument
+    │   └── MissingExtraError          an optional package is not installed
     ├── DataError (3)                  files and folders
     │   ├── LayoutError                the folder's layout is not recognised, or not consistent
     │   ├── UnreadableImagesError      files that cannot be decoded, all of them in one error
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "ImageSizeError",
     "LayoutError",
+    "MissingExtraError",
     "MixedSizesError",
     "NonFiniteLossError",
     "PlanError",
@@ -63,6 +65,10 @@ class UsageError(AnysizeError, ValueError):
     """A flag, a config file or an argument that cannot be used as given."""
 
     exit_code = 2
+
+
+class MissingExtraError(UsageError):
+    """An optional package is needed, and is not installed or does not load."""
 
 
 class DataError(AnysizeError, ValueError):

@@ -29,12 +29,13 @@ def test_the_padding_is_zero_and_the_images_are_as_they_were(
     canvas = torch.randn(len(sizes), 3, *extents) + 5.0
     if channels_last:
         canvas = canvas.movedim(1, -1).contiguous().movedim(-1, 1)
-    mask = real_mask(sizes, extents, canvas.device)
+    columns = tuple(zip(*sizes, strict=True))
+    mask = real_mask(columns, extents, canvas.dim(), canvas.device)
     expected = torch.where(mask, canvas, torch.zeros(()))
     version = canvas._version
-    clear_in_place(canvas, sizes)
+    clear_in_place(canvas, columns)
     assert torch.equal(canvas, expected)
     assert canvas._version == version  # unseen by autograd
-    fill_in_place(canvas, sizes, torch.tensor([1.0, 2.0, 3.0]))
+    fill_in_place(canvas, columns, torch.tensor([1.0, 2.0, 3.0]))
     columns = torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, *(1,) * len(extents))
     assert torch.equal(canvas, torch.where(mask, expected, columns))

@@ -5,7 +5,7 @@ are alike, little is padded; and where an operator looks at all images at once (
 every canvas, so that the result is that of the whole step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from anysize.errors import RaggedError
 from anysize.ragged.batch import RaggedBatch
+from anysize.ragged.dispatch import check_layouts, missing_rule, substitute
 from anysize.ragged.lengths import Length
 from anysize.ragged.operators import TensorLike
-from anysize.ragged.padding import Sizes
-from anysize.ragged.registry import find_rule, refusal
+from anysize.ragged.registry import lookup_rule, refusal
 
 __all__ = ["RaggedGroup"]
 
@@ -51,7 +51,7 @@ class RaggedGroup(TensorLike):
         self.parts = tuple(parts)
 
     @property
-    def sizes(self) -> Sizes:
+    def sizes(self) -> tuple[tuple[int, ...], ...]:
         """The true size of each image, part after part."""
         return tuple(size for part in self.parts for size in part.sizes)
 
@@ -67,8 +67,8 @@ class RaggedGroup(TensorLike):
     @property
     def shape(self) -> tuple[Any, ...]:
         """(N, C, *lengths): the spatial axes are `Length`s, one integer per image."""
-        lengths = tuple(Length(values) for values in zip(*self.sizes, strict=True))
-        return (len(self), self.parts[0].shape[1], *lengths)
+        shapes = zip(*(part.shape for part in self.parts), strict=True)
+        return (len(self), *(_joined_length(lengths) for lengths in list(shapes)[1:]))
 
     def size(self, dim: int | None = None) -> Any:
         """As ``torch.Tensor.size``, with `Length`s for the spatial axes."""
@@ -99,22 +99,36 @@ class RaggedGroup(TensorLike):
 
     @classmethod
     def _dispatch(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        rule = find_rule(function)
+        rule = lookup_rule(function)
+        if rule is None:
+            raise missing_rule(function)
         if rule.whole_group:
             return rule.work(function, *args, **kwargs)
-        group = next(value for value in (*args, *kwargs.values()) if isinstance(value, RaggedGroup))
+        group = next(_groups_among((*args, *kwargs.values())))
         results = []
         for number in range(len(group.parts)):
-            part_args = [_part(function, group, value, number, rule.per_image_operands) for value in args]
-            part_kwargs = {
-                name: _part(function, group, value, number, rule.per_image_operands) for name, value in kwargs.items()
-            }
+
+            def part_of(value: Any, number: int = number) -> Any:
+                return _part(function, group, value, number, rule.per_image_operands)
+
+            part_args = substitute(args, part_of)
+            part_kwargs = {name: substitute(value, part_of) for name, value in kwargs.items()}
+            if not rule.any_layout:
+                check_layouts(function, part_args, part_kwargs)
             results.append(rule.work(function, *part_args, **part_kwargs))
         return _joined(function, group, results)
 
 
+def _joined_length(lengths: Sequence[Any]) -> Any:
+    if isinstance(lengths[0], Length):
+        return Length(tuple(value for length in lengths for value in length.values))
+    return lengths[0]
+
+
 def _kind(batch: RaggedBatch) -> tuple[Any, ...]:
-    return batch.dim(), batch.shape[1], batch.dtype, batch.device
+    axes = batch.dim() if batch.is_canonical else batch.layout
+    channels = None if batch.layout[1] else batch.canvas.shape[1]
+    return axes, channels, batch.dtype, batch.device
 
 
 def _part(function: Callable[..., Any], group: RaggedGroup, value: Any, number: int, per_image: bool) -> Any:
@@ -133,10 +147,26 @@ def _part(function: Callable[..., Any], group: RaggedGroup, value: Any, number: 
     return value[mine] if cut and len(group) > 1 else value
 
 
+def _groups_among(values: Iterable[Any]) -> Iterator[RaggedGroup]:
+    for value in values:
+        if isinstance(value, RaggedGroup):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _groups_among(value)
+
+
 def _joined(function: Callable[..., Any], group: RaggedGroup, results: list[Any]) -> Any:
+    """Join what a rule returned for each part: batches to a group, tensors along the images, sequences item by item."""
     if all(isinstance(result, RaggedBatch) for result in results):
         in_place = all(result is part for result, part in zip(results, group.parts, strict=True))
         return group if in_place else RaggedGroup(results)
     if all(isinstance(result, Tensor) for result in results):
-        return torch.cat(results)
+        images = [len(part) for part in group.parts]
+        if [len(result) if result.dim() else 0 for result in results] == images:
+            if any(result.shape[1:] != results[0].shape[1:] for result in results):
+                shapes = ", ".join(str(tuple(result.shape)) for result in results)
+                raise refusal(function, f"the results of the group's parts differ in shape: {shapes}")
+            return torch.cat(results)
+    elif all(isinstance(result, list | tuple) for result in results):
+        return type(results[0])(_joined(function, group, list(items)) for items in zip(*results, strict=True))
     raise refusal(function, f"a result of type {type(results[0]).__name__} cannot be joined over the group's parts")

@@ -1,7 +1,8 @@
 """``batch.shape[2]`` is not the canvas height: it is one integer per image, and arithmetic on it is per image."""
 
+import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from anysize.errors import MixedSizesError
 
-__all__ = ["Length"]
+__all__ = ["Length", "lengths_of_sizes", "same_lengths"]
 
 
 class Length:
@@ -18,16 +19,72 @@ class Length:
     Arithmetic is per image. A comparison or a conversion to ``int`` answers where all images agree, and raises
     `MixedSizesError` where they do not: no canvas number can leak into a model's own arithmetic.
 
+    A compiled graph serves batches of many sizes, so while ``torch.compile`` traces, a length that came in from outside
+    is a tensor and answers no question; one that the graph itself made (the 1 behind a global pool) still does.
+
     >>> Length((5, 8)) // 2
     Length(2, 4)
     >>> int(Length((6, 6)) + 1)
     7
     """
 
-    __slots__ = ("values",)
+    __slots__ = ("_tensor", "_values")
 
-    def __init__(self, values: tuple[int | float, ...]) -> None:
-        self.values = values
+    def __init__(self, values: tuple[int | float, ...] | None, tensor: Tensor | None = None) -> None:
+        self._values = values
+        self._tensor = tensor
+
+    @property
+    def known(self) -> tuple[int | float, ...] | None:
+        """The numbers, or None where only the running graph will know them."""
+        if self._tensor is None or (self._values is not None and not torch.compiler.is_compiling()):
+            return self._values
+        if torch.compiler.is_compiling():
+            return None
+        self._values = tuple(self._tensor.tolist())  # a compiled graph returned it
+        return self._values
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The numbers.
+
+        Raises:
+            MixedSizesError: while compiling, for a length that differs from batch to batch.
+        """
+        known = self.known
+        if known is None:
+            raise MixedSizesError(
+                "a number was asked of a length while torch.compile traces the model: one graph serves many sizes",
+                hint="keep this part of the model out of the compiled region, or run it uncompiled",
+            )
+        return known
+
+    def tensor(self, device: torch.device) -> Tensor:
+        """The numbers as a tensor (N,) of int64 (or floating point, where they are no integers)."""
+        if self._tensor is not None:
+            return self._tensor.to(device)
+        return torch.tensor(self._values, device=device)
+
+    def with_tensor(self, tensor: Tensor | None) -> "Length":
+        """The same length, which a compiled graph will read from ``tensor`` (N,)."""
+        return Length(self._values, tensor)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "Length":
+        """The same length with its tensor, if there is one, put elsewhere by ``move``."""
+        return self if self._tensor is None else Length(self._values, move(self._tensor))
+
+    @property
+    def num_images(self) -> int:
+        """N."""
+        if self._tensor is not None:
+            return self._tensor.shape[0]
+        return len(self.values)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is known to be 1 for every image."""
+        known = self.known
+        return known is not None and all(value == 1 for value in known)
 
     def agreed(self, purpose: str = "a single number") -> int | float:
         """The value that all images share.
@@ -35,8 +92,9 @@ class Length:
         Raises:
             MixedSizesError: the images differ.
         """
-        first = self.values[0]
-        if all(value == first for value in self.values):
+        values = self.values
+        first: int | float = values[0]
+        if all(value == first for value in values):
             return first
         raise MixedSizesError(
             f"{purpose} was asked of a length that differs between the images of the batch: {self._listing()}",
@@ -44,29 +102,42 @@ class Length:
         )
 
     def _listing(self) -> str:
-        shown = ", ".join(str(value) for value in self.values[:8])
-        return shown + (f", ... ({len(self.values)} images)" if len(self.values) > 8 else "")
+        known = self.known
+        if known is None:
+            return "known when the graph runs"
+        shown = ", ".join(str(value) for value in known[:8])
+        return shown + (f", ... ({len(known)} images)" if len(known) > 8 else "")
+
+    def map(self, function: Callable[[Any], Any]) -> "Length":
+        """Apply ``function`` to each number (while compiling: to the tensor of them all)."""
+        known = self.known
+        if known is not None:
+            return Length(tuple(function(value) for value in known))
+        return Length(None, function(self._tensor))
 
     def _combine(self, other: object, function: Callable[[Any, Any], Any]) -> "Length":
+        if isinstance(other, int | float):
+            return self.map(lambda value: function(value, other))
         if isinstance(other, Length):
-            pairs = zip(self.values, other.values, strict=True)
-            return Length(tuple(function(a, b) for a, b in pairs))
+            mine, others = self.known, other.known
+            if mine is not None and others is not None:
+                return Length(tuple(function(a, b) for a, b in zip(mine, others, strict=True)))
+            device = _device(self, other)
+            return Length(None, function(self.tensor(device), other.tensor(device)))
         if isinstance(other, Tensor):
             combined: Length = self._beside(other, function)  # a tensor: as a tensor among lengths would be typed
             return combined
-        if isinstance(other, int | float):
-            return Length(tuple(function(value, other) for value in self.values))
         return NotImplemented  # type: ignore[no-any-return]
 
     def _beside(self, other: Tensor, function: Callable[[Any, Any], Any]) -> Any:
         """Combine with a plain tensor (N, ...) of one entry an image, image by image."""
-        if other.dim() == 0 or other.shape[0] != len(self.values):
+        if other.dim() == 0 or other.shape[0] != self.num_images:
             raise MixedSizesError(
-                f"a length of {len(self.values)} images met a tensor of shape {tuple(other.shape)}, "
+                f"a length of {self.num_images} images met a tensor of shape {tuple(other.shape)}, "
                 f"whose first axis is not the images'",
                 hint="use a tensor with one entry an image, or a single number",
             )
-        numbers = other.new_tensor(self.values, dtype=torch.promote_types(other.dtype, torch.float32))
+        numbers = self.tensor(other.device).to(torch.promote_types(other.dtype, torch.float32))
         return function(numbers.reshape(-1, *(1,) * (other.dim() - 1)), other)
 
     def __add__(self, other: object) -> "Length":
@@ -94,11 +165,23 @@ class Length:
     def __floordiv__(self, other: object) -> "Length":
         return self._combine(other, operator.floordiv)
 
+    def __rfloordiv__(self, other: object) -> "Length":
+        return self._combine(other, lambda a, b: b // a)
+
     def __mod__(self, other: object) -> "Length":
         return self._combine(other, operator.mod)
 
     def __neg__(self) -> "Length":
-        return Length(tuple(-value for value in self.values))
+        return self.map(operator.neg)
+
+    def __floor__(self) -> "Length":
+        return self.map(lambda value: value.floor().long() if isinstance(value, Tensor) else math.floor(value))
+
+    def __ceil__(self) -> "Length":
+        return self.map(lambda value: value.ceil().long() if isinstance(value, Tensor) else math.ceil(value))
+
+    def __round__(self, ndigits: int | None = None) -> "Length":
+        return self.map(lambda value: value.round().long() if isinstance(value, Tensor) else round(value, ndigits))
 
     def __index__(self) -> int:
         return operator.index(self.agreed("an index"))  # type: ignore[arg-type]
@@ -138,5 +221,36 @@ class Length:
 
     __hash__ = None  # type: ignore[assignment]  # equality may refuse, so a length is no dictionary key
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Length, (self.values,)
+
     def __repr__(self) -> str:
         return f"Length({self._listing()})"
+
+
+def _device(*lengths: Length) -> torch.device:
+    return next(length._tensor.device for length in lengths if length._tensor is not None)
+
+
+def lengths_of_sizes(sizes: Sequence[Sequence[int]]) -> tuple[Length, ...]:
+    """Turn N sizes of k axes into k lengths of N images."""
+    return tuple(Length(tuple(column)) for column in zip(*sizes, strict=True))
+
+
+def same_lengths(mine: Sequence[Length], others: Sequence[Length]) -> bool:
+    """Whether two batches have the same sizes, axis by axis.
+
+    While compiling nobody knows: the graph then checks it when it runs, and stops there if it is not so.
+    """
+    for mine_axis, other_axis in zip(mine, others, strict=True):
+        if mine_axis is other_axis:
+            continue
+        a, b = mine_axis.known, other_axis.known
+        if a is not None and b is not None:
+            if a != b:
+                return False
+            continue
+        device = _device(mine_axis, other_axis)
+        agree = (mine_axis.tensor(device) == other_axis.tensor(device)).all()
+        torch._assert_async(agree, "two ragged batches whose images differ in size met in a compiled model")
+    return True

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from anysize.errors import UnsupportedOperatorError
 
-__all__ = ["Rule", "find_rule", "refusal", "register_rule", "registered_functions", "spellings"]
+__all__ = ["Rule", "lookup_rule", "refusal", "register_rule", "registered_functions", "spellings"]
 
 Function = Callable[..., Any]
 R = TypeVar("R", bound=Function)
@@ -28,13 +28,15 @@ class Rule:
     """It looks at all images at once, so it is given a `RaggedGroup` whole, not canvas by canvas."""
     per_image_operands: bool = False
     """A plain tensor with one entry an image (N, C, 1, 1) may stand beside the batch, and is cut up with it."""
+    any_layout: bool = False
+    """It knows how to work on batches whose axes are not (N, C, *spatial); for other rules they are refused."""
 
 
 _RULES: dict[Function, Rule] = {}
 
 
 def register_rule(
-    *functions: Function, whole_group: bool = False, per_image_operands: bool = False
+    *functions: Function, whole_group: bool = False, per_image_operands: bool = False, any_layout: bool = False
 ) -> Callable[[R], R]:
     """Make the decorated function the rule of each of ``functions``.
 
@@ -51,11 +53,12 @@ def register_rule(
         whole_group: give the rule a `RaggedGroup` whole, because it looks at all images at once (batch
             normalisation); otherwise it is called for each of the group's batches.
         per_image_operands: plain tensors with one entry an image are cut up together with a group.
+        any_layout: the rule reads `RaggedBatch.layout`. Without it, it is only ever given batches (N, C, *spatial).
     """
 
     def register(work: R) -> R:
         for function in functions:
-            _RULES[function] = Rule(work, whole_group, per_image_operands)
+            _RULES[function] = Rule(work, whole_group, per_image_operands, any_layout)
         return work
 
     return register
@@ -77,16 +80,9 @@ def registered_functions() -> Mapping[Function, Rule]:
     return dict(_RULES)
 
 
-def find_rule(function: Function) -> Rule:
-    """Return the rule of ``function``.
-
-    Raises:
-        UnsupportedOperatorError: there is none; names the function and the module that called it.
-    """
-    rule = _RULES.get(function)
-    if rule is None:
-        raise refusal(function, "no rule says how it works on images of mixed sizes")
-    return rule
+def lookup_rule(function: Function) -> Rule | None:
+    """Return the rule of ``function``, if it has one."""
+    return _RULES.get(function)
 
 
 def refusal(function: Function, reason: str) -> UnsupportedOperatorError:

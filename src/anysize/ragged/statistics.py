@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anysize.ragged.batch import RaggedBatch
-from anysize.ragged.padding import Sizes, clear_in_place, fill_in_place
+from anysize.ragged.padding import Columns, clear_in_place, fill_in_place
 
 __all__ = ["merge_statistics", "normalise_over_real_pixels", "real_statistics"]
 
@@ -28,12 +28,12 @@ __all__ = ["merge_statistics", "normalise_over_real_pixels", "real_statistics"]
 _CANCELLATION_LIMIT = 100.0
 
 
-def real_statistics(canvas: Tensor, sizes: Sizes, num_real: int) -> tuple[Tensor, Tensor]:
+def real_statistics(canvas: Tensor, columns: Columns, num_real: int) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance (C,) of the real pixels, in float32 at least.
 
     Args:
         canvas: (N, C, *spatial) with zeros for padding, owned: its padding may be written to, and is zero at the end.
-        sizes: the true sizes.
+        columns: the true lengths.
         num_real: the number of real pixels.
     """
     values = canvas.detach()
@@ -48,9 +48,9 @@ def real_statistics(canvas: Tensor, sizes: Sizes, num_real: int) -> tuple[Tensor
     mean = mean * ratio
     variance = squares - mean.square()
     if bool((mean.square() > _CANCELLATION_LIMIT * variance).any()):
-        fill_in_place(values, sizes, mean)
+        fill_in_place(values, columns, mean)
         variance = _canvas_statistics(values)[1] * ratio
-        clear_in_place(values, sizes)
+        clear_in_place(values, columns)
     return mean, variance.clamp_min(0)
 
 
@@ -86,10 +86,10 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float,
-        sizes: Sequence[Sizes], num_real: int, *canvases: Tensor,
+        columns: Sequence[Columns], num_real: int, *canvases: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         ctx.save_for_backward(weight, mean, variance, *canvases)
-        ctx.eps, ctx.sizes, ctx.num_real = eps, sizes, num_real
+        ctx.eps, ctx.columns, ctx.num_real = eps, columns, num_real
         return tuple(functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps) for x in canvases)
 
     @staticmethod
@@ -108,7 +108,7 @@ class _Normalise(torch.autograd.Function):
             for number, (dy, x) in enumerate(zip(grads, canvases, strict=True)):
                 dx = functional.batch_norm(x, mean, unit, slope, offset, False, 0.0, 0.0)
                 dx.addcmul_(dy, scale.to(dy.dtype).reshape(1, -1, *(1,) * (x.dim() - 2)))
-                clear_in_place(dx, ctx.sizes[number])
+                clear_in_place(dx, ctx.columns[number])
                 d_canvases[number] = dx
         wants_weight, wants_bias = ctx.needs_input_grad[:2]
         return (
@@ -145,12 +145,12 @@ def normalise_over_real_pixels(
         eps: added to the variance.
     """
     canvases = [batch.zeroed() for batch in batches]
-    sizes = [batch.sizes for batch in batches]
+    columns = [batch.columns for batch in batches]
     parts = [
-        (*real_statistics(canvas, batch.sizes, batch.num_real), batch.num_real)
+        (*real_statistics(canvas, batch.columns, batch.num_real), batch.num_real)
         for canvas, batch in zip(canvases, batches, strict=True)
     ]
     mean, variance = merge_statistics(parts)
     num_real = sum(batch.num_real for batch in batches)
-    results = _Normalise.apply(weight, bias, mean, variance, eps, sizes, num_real, *canvases)  # type: ignore[no-untyped-call]
+    results = _Normalise.apply(weight, bias, mean, variance, eps, columns, num_real, *canvases)  # type: ignore[no-untyped-call]
     return list(results), mean, variance

@@ -1,13 +1,17 @@
 """Sliding windows on a ragged batch: the output size of each image, and the error for one that is too small."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
+
+import torch
 
 from anysize.errors import ImageSizeError
 from anysize.ragged.batch import RaggedBatch
+from anysize.ragged.lengths import Length
 from anysize.sizes import Window, format_size
 
-__all__ = ["output_sizes", "per_axis"]
+__all__ = ["output_lengths", "per_axis"]
 
 _AXES = {1: "length", 2: "height x width", 3: "depth x height x width"}
 
@@ -19,23 +23,32 @@ def per_axis(value: Any, axes: int) -> tuple[int, ...]:
     return (int(value),) * axes
 
 
-def output_sizes(
-    function: Callable[..., Any], batch: RaggedBatch, windows: Sequence[Window]
-) -> tuple[tuple[int, ...], ...]:
-    """Return the true size of each image after windows of the given kinds, one kind a spatial axis.
+def output_lengths(function: Callable[..., Any], batch: RaggedBatch, windows: Sequence[Window]) -> tuple[Length, ...]:
+    """Return the true lengths after windows of the given kinds, one kind a spatial axis.
 
     Raises:
-        ImageSizeError: an image is too small to yield one output.
+        ImageSizeError: an image is too small to yield one output. While compiling nobody knows: the graph checks it
+            when it runs.
     """
-    sizes = tuple(
-        tuple(window.output(length) for window, length in zip(windows, size, strict=True)) for size in batch.sizes
-    )
-    for index, size in enumerate(sizes):
-        if min(size) < 1:
-            smallest = tuple(window.smallest_input for window in windows)
-            raise ImageSizeError(
-                f"image {index} of the batch is {format_size(batch.sizes[index])} ({_AXES[len(size)]}) where it "
-                f"reaches {function.__name__}, which needs at least {format_size(smallest)}",
-                hint="leave such images out, enlarge them, or use a model with a smaller stride",
-            )
-    return sizes
+    if torch.compiler.is_compiling():
+        lengths = tuple(length.map(window.output) for length, window in zip(batch.lengths, windows, strict=True))
+        for length in lengths:
+            if length.known is None:
+                enough = (length.tensor(batch.device) >= 1).all()
+                torch._assert_async(enough, f"an image is too small for a {function.__name__} of a compiled model")
+        return lengths
+    columns = tuple(_outputs(window, column) for window, column in zip(windows, batch.columns, strict=True))
+    if min(map(min, columns)) < 1:
+        index, size = next((i, size) for i, size in enumerate(zip(*columns, strict=True)) if min(size) < 1)
+        smallest = tuple(window.smallest_input for window in windows)
+        raise ImageSizeError(
+            f"image {index} of the batch is {format_size(batch.sizes[index])} ({_AXES[len(size)]}) where it "
+            f"reaches {function.__name__}, which needs at least {format_size(smallest)}",
+            hint="leave such images out, enlarge them, or use a model with a smaller stride",
+        )
+    return tuple(Length(column) for column in columns)
+
+
+@lru_cache(maxsize=1024)
+def _outputs(window: Window, column: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(window.output(length) for length in column)

@@ -56,6 +56,4 @@ class Window:
             return room // self.stride + 1
         count = -(-room // self.stride) + 1
         # A last window that would start beyond the input and its left padding is left out.
-        if (count - 1) * self.stride >= length + self.padding_before:
-            count -= 1
-        return count
+        return count - 1 * ((count - 1) * self.stride >= length + self.padding_before)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.windows import output_sizes, per_axis
+from anysize.ragged.windows import output_lengths, per_axis
 from anysize.sizes import Window
 
 __all__: list[str] = []
@@ -33,11 +33,11 @@ def convolution(
     if not isinstance(input, RaggedBatch) or isinstance(weight, RaggedBatch):
         raise refusal(function, "only its input may be ragged, not its weight")
     windows = _windows(input.spatial_axes, weight, stride, padding, dilation)
-    sizes = output_sizes(function, input, windows)
+    lengths = output_lengths(function, input, windows)
     reads_beyond = any(window.padding_after > 0 for window in windows)
     canvas = input.cleared() if reads_beyond else input.settled()
     result = function(canvas, weight, bias, stride, padding, dilation, groups)
-    return RaggedBatch(result, sizes, padding=Padding.FINITE)
+    return RaggedBatch.laid_out(result, lengths, Padding.FINITE).kept_finite()
 
 
 def _windows(axes: int, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> list[Window]:

@@ -5,11 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from anysize.errors import MixedSizesError
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.lengths import Length
+from anysize.ragged.operands import align
 from anysize.ragged.registry import refusal, register_rule, spellings
-from anysize.sizes import format_size
 
 __all__: list[str] = []
 
@@ -36,13 +34,13 @@ def _unary(
     return input.with_canvas(result, padding)
 
 
-@register_rule(*(function for name in _ZERO_AT_ZERO for function in spellings(name)))
+@register_rule(*(function for name in _ZERO_AT_ZERO for function in spellings(name)), any_layout=True)
 def zero_at_zero(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
     """Work a function with f(0) = 0 on every pixel: (N, C, *spatial) -> the same."""
     return _unary(function, input, args, kwargs, keeps_zero=True)
 
 
-@register_rule(*(function for name in _FINITE for function in spellings(name)))
+@register_rule(*(function for name in _FINITE for function in spellings(name)), any_layout=True)
 def finite(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
     """Work a bounded or linear-growth function on every pixel: (N, C, *spatial) -> the same."""
     return _unary(function, input, args, kwargs, keeps_zero=False)
@@ -56,85 +54,50 @@ def _methods(names: tuple[str, ...]) -> list[Callable[..., Any]]:
     return [getattr(Tensor, name) for name in names]
 
 
-@register_rule(*spellings("add"), *spellings("sub"), *_methods(_SUMS), per_image_operands=True)
+Known = Callable[[Padding, Padding], Padding]
+
+
+@register_rule(*spellings("add"), *spellings("sub"), *_methods(_SUMS), per_image_operands=True, any_layout=True)
 def add(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
     """Add or subtract batches of the same sizes, numbers, or tensors with one value for all of space."""
     return _binary(function, input, other, kwargs, lambda left, right: min(left, right))
 
 
-@register_rule(*spellings("mul"), *_methods(_PRODUCTS), per_image_operands=True)
+@register_rule(*spellings("mul"), *_methods(_PRODUCTS), per_image_operands=True, any_layout=True)
 def multiply(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
     """Multiply batches of the same sizes, numbers, or tensors with one value for all of space."""
     return _binary(function, input, other, kwargs, lambda left, right: max(left, right))
 
 
-@register_rule(*spellings("div"), Tensor.__truediv__, Tensor.__itruediv__, per_image_operands=True)
+@register_rule(
+    *spellings("div"), Tensor.__truediv__, Tensor.__rtruediv__, Tensor.__itruediv__,
+    per_image_operands=True, any_layout=True,
+)  # fmt: skip
 def divide(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
-    """Divide a batch by a number, or by a tensor with one value for all of space."""
-    if isinstance(other, RaggedBatch):
-        raise refusal(function, "division by a ragged batch has no exact rule: its padding may hold zeros")
+    """Divide batches of the same sizes, numbers, or tensors with one value for all of space."""
+    # The padding of a divisor may hold zeros, and 0/0 is NaN: there it is 1.
+    reflected = function is Tensor.__rtruediv__
+    if isinstance(input if reflected else other, RaggedBatch):
+        if function in _IN_PLACE_DIVISIONS:
+            raise refusal(function, "dividing in place by a ragged batch has no exact rule; x = x / y has")
+        return _binary(function, input, other, kwargs, lambda _left, _right: Padding.FINITE, fill=1.0)
     return _binary(function, input, other, kwargs, lambda left, _: left)
 
 
+_IN_PLACE_DIVISIONS = (Tensor.div_, Tensor.__itruediv__)
+
+
 def _binary(
-    function: Callable[..., Any],
-    left: Any,
-    right: Any,
-    kwargs: dict[str, Any],
-    padding_of: Callable[[Padding, Padding], Padding],
-) -> RaggedBatch:
-    batch = left if isinstance(left, RaggedBatch) else right
+    function: Callable[..., Any], left: Any, right: Any, kwargs: dict[str, Any], padding_of: Known,
+    fill: float | None = None,
+) -> RaggedBatch:  # fmt: skip
     if kwargs.get("out") is not None:
         raise refusal(function, "out= has no exact rule")
-    operands = [_operand(function, batch, value) for value in (left, right)]
-    (first, first_padding), (second, second_padding) = operands
-    if isinstance(left, RaggedBatch) and isinstance(right, RaggedBatch):
-        first, second = _crop_to_common(first, second)
+    aligned = align(function, (left, right), fill)
+    first, second = aligned.values
     result = function(first, second, **kwargs)
-    padding = padding_of(first_padding, second_padding)
+    padding = padding_of(*aligned.padding)
     if result is first and isinstance(left, RaggedBatch):  # in place
         left.replace_canvas(result, padding)
         return left
-    return RaggedBatch(result, batch.sizes, padding=padding)
-
-
-def _operand(function: Callable[..., Any], batch: RaggedBatch, value: Any) -> tuple[Any, Padding]:
-    """Return what stands for ``value`` on the canvas, and what the operand does to the padding."""
-    if isinstance(value, RaggedBatch):
-        if len(value) != len(batch):
-            raise MixedSizesError(
-                f"{function.__name__} was given ragged batches of {len(batch)} and of {len(value)} images: both must "
-                "hold the same images",
-                hint="a value for each image or for all goes beside a batch as a plain tensor (N, C, 1, 1)",
-            )
-        if value.sizes != batch.sizes:
-            pairs = zip(batch.sizes, value.sizes, strict=True)
-            index, (mine, other) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
-            raise MixedSizesError(
-                f"{function.__name__} was given two ragged batches whose image {index} is {format_size(mine)} in one "
-                f"and {format_size(other)} in the other: each image must have one size in both",
-                hint="resize one to the other's sizes first",
-            )
-        canvas = value.settled()
-        return canvas, max(value.padding, Padding.FINITE)
-    if isinstance(value, Length):  # one number an image
-        numbers = batch.canvas.new_tensor(value.values)
-        return numbers.reshape(-1, *(1,) * (batch.dim() - 1)), Padding.FINITE
-    if isinstance(value, Tensor):
-        spatial = value.shape[max(0, value.dim() - batch.spatial_axes) :]
-        if value.dim() > batch.dim() or any(length != 1 for length in spatial if value.dim() > 0):
-            raise refusal(
-                function,
-                f"the other operand is a plain tensor of shape {tuple(value.shape)}, which varies over space; "
-                f"only tensors with length 1 in the last {batch.spatial_axes} axes apply to images of mixed sizes",
-            )
-    return value, Padding.FINITE
-
-
-def _crop_to_common(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Crop two canvases to their common extent: they hold the same sizes, whatever paths led to them."""
-    if first.shape[2:] == second.shape[2:] or first.dim() != second.dim():
-        return first, second
-    extent = tuple(slice(0, min(a, b)) for a, b in zip(first.shape[2:], second.shape[2:], strict=True))
-    index = (slice(None), slice(None), *extent)
-    return first[index], second[index]
+    return aligned.batch(result, padding)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anysize.inference.predict import predict
     from anysize.loading import collate
     from anysize.models import create_model, list_models
-    from anysize.ragged import RaggedBatch, RaggedGroup, register_rule
+    from anysize.ragged import RaggedBatch, RaggedGroup, VerifyReport, register_rule, verify
     from anysize.training import TrainConfig
     from anysize.training.run import train
 
@@ -31,6 +31,7 @@ _HOMES = {
     "RaggedBatch": "anysize.ragged",
     "RaggedGroup": "anysize.ragged",
     "TrainConfig": "anysize.training",
+    "VerifyReport": "anysize.ragged",
     "collate": "anysize.loading",
     "create_model": "anysize.models",
     "evaluate": "anysize.inference.evaluate",
@@ -39,6 +40,7 @@ _HOMES = {
     "predict": "anysize.inference.predict",
     "register_rule": "anysize.ragged",
     "train": "anysize.training.run",
+    "verify": "anysize.ragged",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "RaggedBatch",
     "RaggedGroup",
     "TrainConfig",
+    "VerifyReport",
     "__version__",
     "collate",
     "create_model",
@@ -57,6 +60,7 @@ __all__ = [
     "predict",
     "register_rule",
     "train",
+    "verify",
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 from PIL import Image
 
 from anysize import errors
-from anysize.cli import main
+from anysize.cli import commands, main
 from anysize.version import __version__
 from toy import write_stripes
 
 cli = sys.modules["anysize.cli.main"]  # as an attribute, the function of the same name hides the module
-COMMANDS = ("eval", "plan", "predict", "train")
+COMMANDS = tuple(module.name for module in pkgutil.iter_modules(commands.__path__))
+KNOWN = ", ".join(COMMANDS)
 QUICK = ["--model", "fcn_small", "--model-kwargs", "final_relu=false"]
 QUICK += ["--batch-size", "8", "--workers", "0", "--no-tensorboard"]
 LOADED = (
@@ -57,12 +59,11 @@ def test_without_a_command_the_overview_is_an_error(capsys: pytest.CaptureFixtur
     [
         (
             "trian x",
-            "error: there is no command 'trian'; the commands are eval, plan, predict, train\n"
-            "hint: did you mean 'anysize train'?\n",
+            f"error: there is no command 'trian'; the commands are {KNOWN}\nhint: did you mean 'anysize train'?\n",
         ),
         (
             "xyzzy",
-            "error: there is no command 'xyzzy'; the commands are eval, plan, predict, train\nhint: anysize --help\n",
+            f"error: there is no command 'xyzzy'; the commands are {KNOWN}\nhint: anysize --help\n",
         ),
         ("train x --epohcs 3", "error: anysize train has no option --epohcs\nhint: did you mean --epochs?\n"),
         ("plan x --no-jsn", "error: anysize plan has no option --no-jsn\nhint: did you mean --json?\n"),
@@ -110,6 +111,7 @@ def test_what_cannot_be_understood(line: str, message: str, capsys: pytest.Captu
 EXIT_CODES = {
     "AnysizeError": 1,
     "UsageError": 2,
+    "MissingExtraError": 2,
     "DataError": 3,
     "LayoutError": 3,
     "UnreadableImagesError": 3,

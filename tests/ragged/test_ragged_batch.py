@@ -167,15 +167,15 @@ def test_a_rule_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ragged_registry, "_RULES", dict(ragged_registry._RULES))
     batch = RaggedBatch.from_images(images())
     with pytest.raises(anysize.ragged.registry.UnsupportedOperatorError):
-        torch.square(batch)
+        torch.i0(batch)
 
-    @anysize.register_rule(torch.square, torch.Tensor.square)
+    @anysize.register_rule(torch.i0, torch.Tensor.i0)
     def square(function: Any, input: RaggedBatch) -> RaggedBatch:
         return input.with_canvas(function(input.settled()), Padding.FINITE)
 
-    assert registered_functions()[torch.square].work is square
-    for result in (torch.square(batch), batch.square()):
-        assert all(torch.equal(a, b.square()) for a, b in zip(result.unbind(), images(), strict=True))
+    assert registered_functions()[torch.i0].work is square
+    for result in (torch.i0(batch), batch.i0()):
+        assert all(torch.equal(a, b.i0()) for a, b in zip(result.unbind(), images(), strict=True))
 
 
 def test_a_later_rule_takes_the_place_of_an_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_a_narrower_dtype_forgets_that_the_padding_is_finite() -> None:
     assert batch.to(torch.float32) is batch
 
 
-@pytest.mark.parametrize("function", [operator.eq, operator.ne, operator.lt, operator.matmul, operator.mod])
+@pytest.mark.parametrize("function", [operator.matmul, torch.dist, torch.kron, torch.cross, torch.bmm])
 def test_operators_without_a_rule_are_refused(function: Any) -> None:
     batch = RaggedBatch.from_images([torch.randn(2, 5, 7), torch.randn(2, 8, 4)])
     with pytest.raises(UnsupportedOperatorError, match="was given a ragged batch"):
@@ -237,8 +237,6 @@ def test_operators_without_a_rule_are_refused(function: Any) -> None:
 
 
 def test_constructors_refuse_what_would_be_cast_in_silence() -> None:
-    with pytest.raises(RaggedError, match="a floating-point one is required"):
-        RaggedBatch(torch.zeros(1, 2, 3, 3, dtype=torch.uint8), [(3, 3)])
     with pytest.raises(RaggedError, match="all must agree"):
         RaggedBatch.from_images([torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.float64)])
     with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):

@@ -52,7 +52,7 @@ def run_alone(model: nn.Module, images: Sequence[Tensor], *, within: Within | No
         RaggedError: the images do not reach batch normalisation equally often.
         Exception: whatever the model raises for an image; the other images are given up.
     """
-    within = within or (lambda number: nullcontext())
+    within = within or nullcontext
     if any(module.training for module in model.modules()):
         return _run_in_training(model, images, within)
     outputs = []
@@ -99,7 +99,7 @@ def _normalised(calls: Sequence[dict[str, Any]]) -> list[Tensor]:
         running = (first.get("running_mean"), first.get("running_var"))
         normal = functional.batch_norm(torch.cat(flat, dim=2), *running, training=True, **options)
         parts = []
-        for part, call in zip(normal.split([f.shape[2] for f in flat], dim=2), calls, strict=True):
+        for part, call in zip(torch.split(normal, [f.shape[2] for f in flat], dim=2), calls, strict=True):
             swapped = call["input"].transpose(0, 1)
             parts.append(part.reshape(swapped.shape).transpose(0, 1).clone())  # a copy: networks work on it in place
         return parts

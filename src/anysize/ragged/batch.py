@@ -1,38 +1,25 @@
 """`RaggedBatch`: images of many sizes on one canvas, and what is known of the padding around them."""
 
-import math
 import operator
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from anysize.errors import RaggedError
-from anysize.ragged.canvas import CanvasTensor
 from anysize.ragged.dispatch import dispatch
 from anysize.ragged.laying import check_images, lay_images
-from anysize.ragged.layouts import CANONICAL, Layout, mask_of, spatial_view
-from anysize.ragged.lengths import Length, lengths_of_sizes
-from anysize.ragged.padding import Columns, clear_in_place, clear_owned
+from anysize.ragged.layouts import CANONICAL, Layout, split_axis
+from anysize.ragged.lengths import Length, lengths_of_sizes, product
+from anysize.ragged.padded import PaddedCanvas, Padding
+from anysize.ragged.padding import Columns
 from anysize.sizes import format_size
 
 __all__ = ["Padding", "RaggedBatch"]
 
 
-class Padding(IntEnum):
-    """What is known of the pixels outside the images; a larger value knows more."""
-
-    UNKNOWN = 0
-    """Anything, NaN included; the memory may be somebody else's, so it is never written to."""
-    FINITE = 1
-    """Finite numbers in memory that the batch owns; they may be overwritten with zeros."""
-    ZERO = 2
-    """Zeros."""
-
-
-class RaggedBatch(CanvasTensor):
+class RaggedBatch(PaddedCanvas):
     """A batch of images of mixed sizes: one canvas, each image in its top-left corner, and the true sizes.
 
     A plain class that implements ``__torch_function__``: an unmodified ``nn.Module`` takes it as ``model(batch)``.
@@ -48,14 +35,7 @@ class RaggedBatch(CanvasTensor):
         RaggedError: sizes that do not fit the canvas.
     """
 
-    __slots__ = ("_canvas", "_extents", "_layout", "_lengths", "_mask", "_padding", "_version")
-    _canvas: Tensor
-    _lengths: tuple[Length, ...]
-    _layout: Layout
-    _extents: tuple[int, ...]
-    _padding: Padding
-    _version: int
-    _mask: Tensor | None
+    __slots__ = ()
 
     def __init__(self, canvas: Tensor, sizes: Sequence[Sequence[int]], *, padding: Padding = Padding.UNKNOWN) -> None:
         true_sizes = tuple(tuple(operator.index(length) for length in size) for size in sizes)
@@ -135,86 +115,6 @@ class RaggedBatch(CanvasTensor):
         layout = ((), *((axis,) for axis in range(len(extents))))
         return cls.laid_out(with_channel._canvas[:, 0], with_channel._lengths, Padding.ZERO, layout, extents)
 
-    @property
-    def canvas(self) -> Tensor:
-        """The tensor, (N, C, *spatial) unless the model rearranged it. Do not rely on what its padding holds."""
-        return self._canvas
-
-    @property
-    def lengths(self) -> tuple[Length, ...]:
-        """The true lengths: for each spatial axis one integer an image."""
-        return self._lengths
-
-    @property
-    def layout(self) -> Layout:
-        """Which spatial axes each axis of the canvas runs over: `CANONICAL` for (N, C, *spatial)."""
-        return self._layout
-
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """The lengths of the canvas along the spatial axes."""
-        return self._extents
-
-    @property
-    def is_canonical(self) -> bool:
-        """Whether the axes are (N, C, *spatial)."""
-        return self._layout == CANONICAL.get(len(self._extents))
-
-    @property
-    def columns(self) -> Columns:
-        """The true lengths as integers, axis by axis; eager mode only."""
-        return tuple(length.values for length in self._lengths)
-
-    @property
-    def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """The true size of each image."""
-        return tuple(zip(*self.columns, strict=True))
-
-    @property
-    def padding(self) -> Padding:
-        """What is known of the pixels outside the images."""
-        # Another tensor may share the canvas' memory (detach, say) and have been changed in place since.
-        if self._padding is Padding.ZERO and _version(self._canvas) != self._version:
-            self._padding = Padding.FINITE
-        return self._padding
-
-    def _know(self, padding: Padding) -> None:
-        self._padding = padding
-        self._version = _version(self._canvas)
-
-    @property
-    def spatial_axes(self) -> int:
-        """The number of spatial axes: one, two or three."""
-        return len(self._extents)
-
-    @property
-    def is_uniform(self) -> bool:
-        """Whether there is no padding at all."""
-        return all(self._fills(axis) for axis in range(len(self._extents)))
-
-    def _fills(self, axis: int) -> bool:
-        known, extent = self._lengths[axis].known, self._extents[axis]
-        return known is not None and known.count(extent) == len(known)
-
-    @property
-    def areas(self) -> tuple[int, ...]:
-        """The number of real pixels of each image."""
-        return tuple(math.prod(size) for size in self.sizes)
-
-    @property
-    def num_real(self) -> int:
-        """The number of real pixels of all images."""
-        return sum(self.areas)
-
-    @property
-    def mask(self) -> Tensor:
-        """Bool: true on real pixels; of the canvas' axes, one long where they are not space: (N, 1, *spatial)."""
-        if torch.compiler.is_compiling():  # one kept on a batch from outside would leak out of the graph
-            return mask_of(self._lengths, self._layout, self._extents, self._canvas.device)
-        if self._mask is None or self._mask.device != self._canvas.device:
-            self._mask = mask_of(self._lengths, self._layout, self._extents, self._canvas.device)
-        return self._mask
-
     def unbind(self) -> list[Tensor]:
         """Return the images, each at its true size: N tensors (C, *size), views of the canvas."""
         return [self._image(number, size) for number, size in enumerate(self.sizes)]
@@ -225,97 +125,11 @@ class RaggedBatch(CanvasTensor):
             if len(axes) == 1:
                 image = image.narrow(place, 0, size[axes[0]])
             elif axes:
-                image = image.unflatten(place, [self._extents[axis] for axis in axes])
+                image = split_axis(image, place, [self._extents[axis] for axis in axes])
                 for offset, axis in enumerate(axes):
                     image = image.narrow(place + offset, 0, size[axis])
                 image = image.flatten(place, place + len(axes) - 1)
         return image
-
-    # What rules work with.
-
-    def cleared(self) -> Tensor:
-        """Return the canvas with zeros for padding; the gradient in the padding is cleared too.
-
-        Only for operators that send back a fresh gradient tensor (convolutions), and for (N, C, *spatial).
-        """
-        if self.padding is Padding.UNKNOWN or torch.compiler.is_compiling():
-            return self.masked(0.0)
-        canvas = clear_owned(self._canvas, self.columns, is_zero=self.padding is Padding.ZERO)
-        self._know(Padding.ZERO)
-        return canvas
-
-    def zeroed(self) -> Tensor:
-        """Return the canvas with zeros for padding; the gradient passes as it is.
-
-        For operators whose own backward pass clears the gradient in the padding.
-        """
-        if self.padding is Padding.UNKNOWN or torch.compiler.is_compiling():
-            return self.masked(0.0)
-        if self.padding is not Padding.ZERO:
-            self._clear()
-        return self._canvas
-
-    def _clear(self) -> None:
-        view = spatial_view(self._canvas.data, self._layout, self._extents)
-        if view is not None:
-            clear_in_place(view, self.columns)
-        else:
-            self._canvas.data.masked_fill_(~self.mask, 0)
-        self._know(Padding.ZERO)
-
-    def settled(self) -> Tensor:
-        """Return the canvas with finite padding, so that a zero gradient times it is zero and not NaN.
-
-        It is owned: an operator may work on it in place.
-        """
-        if self.padding is not Padding.UNKNOWN:
-            return self._canvas
-        return self._canvas.clone() if self.is_uniform else self.masked(0.0)
-
-    def masked(self, value: float) -> Tensor:
-        """Return the canvas with ``value`` for padding, as a copy where there is any; differentiable any number of
-        times."""
-        if self.is_uniform:
-            return self._canvas
-        return torch.where(self.mask, self._canvas, self._canvas.new_full((), value))
-
-    def kept_finite(self) -> Self:
-        """Return this batch with its padding cleared if the dtype's range is so small that garbage could overflow.
-
-        What lies in the padding went through the same layers as the images, and grows as they do; in float16 it may
-        reach infinity where they do not, and a zero gradient times infinity is NaN.
-        """
-        return self.with_zeros() if self._canvas.dtype == torch.float16 else self
-
-    def with_zeros(self) -> Self:
-        """Return this batch with zeros for padding, unseen by autograd; its canvas must be a rule's fresh result."""
-        if self._padding is Padding.FINITE and not self.is_uniform:
-            if torch.compiler.is_compiling():
-                return self.with_canvas(self.masked(0.0), Padding.ZERO)
-            self._clear()
-        return self
-
-    def with_canvas(self, canvas: Tensor, padding: Padding) -> Self:
-        """Return a batch of the same sizes and layout on another canvas tensor of the same extents."""
-        result = type(self).__new__(type(self))
-        result._canvas, result._lengths = canvas, self._lengths
-        result._layout, result._extents, result._mask = self._layout, self._extents, self._mask
-        result._know(padding)
-        return result
-
-    def replace_canvas(self, canvas: Tensor, padding: Padding) -> None:
-        """Take the result of an in-place operator."""
-        if canvas.shape != self._canvas.shape:  # cropped: only canonical canvases are
-            self._mask = None
-            self._extents = tuple(canvas.shape[2:])
-        self._canvas = canvas
-        self._know(padding)
-
-    def with_dtype(self, canvas: Tensor) -> Self:
-        """Return the same images on ``canvas``, which holds them in another dtype or memory format."""
-        # A narrower dtype may turn large numbers into infinity; zeros stay zeros.
-        known = self.padding if canvas.dtype == self.dtype or self.padding is Padding.ZERO else Padding.UNKNOWN
-        return self.with_canvas(canvas, known)
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
         """Return the batch with every tensor of it, the sizes' too, put elsewhere by ``move``."""
@@ -337,7 +151,7 @@ class RaggedBatch(CanvasTensor):
             if len(axes) == 1:
                 canvas = canvas.narrow(place, 0, size[axes[0]])
             elif axes:
-                canvas = canvas.unflatten(place, [self._extents[axis] for axis in axes])
+                canvas = split_axis(canvas, place, [self._extents[axis] for axis in axes])
                 for offset, axis in enumerate(axes):
                     canvas = canvas.narrow(place + offset, 0, size[axis])
                 canvas = canvas.flatten(place, place + len(axes) - 1)
@@ -347,7 +161,7 @@ class RaggedBatch(CanvasTensor):
     def shape(self) -> tuple[Any, ...]:
         """(N, C, *lengths): the spatial axes are `Length`s, one integer per image."""
         return tuple(
-            math.prod((self._lengths[axis] for axis in axes[1:]), start=self._lengths[axes[0]]) if axes else extent
+            product([self._lengths[axis].with_limit(extent) for axis in axes]) if axes else extent
             for axes, extent in zip(self._layout, self._canvas.shape, strict=True)
         )
 
@@ -374,11 +188,6 @@ class RaggedBatch(CanvasTensor):
     @classmethod
     def _dispatch(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return dispatch(function, args, kwargs)
-
-
-def _version(canvas: Tensor) -> int:
-    """How often the memory of ``canvas`` was changed in place; inference tensors do not count that."""
-    return 0 if torch.compiler.is_compiling() or canvas.is_inference() else canvas._version
 
 
 def _restore(canvas: Tensor, columns: Columns, padding: int, layout: Layout, extents: tuple[int, ...]) -> RaggedBatch:

@@ -23,10 +23,12 @@ def ragged_among(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def substitute(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return an argument with ``change`` applied to what it holds, list and tuples kept."""
+    """Return an argument with ``change`` applied to what it holds, lists, tuples and slices kept."""
     if isinstance(value, list | tuple):
         items = [substitute(item, change) for item in value]
         return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, slice):
+        return slice(change(value.start), change(value.stop), change(value.step))
     return change(value)
 
 
@@ -66,12 +68,20 @@ def _by_rule(rule: Rule | None, function: Callable[..., Any], args: tuple[Any, .
 
 def check_layouts(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Refuse batches whose axes are not (N, C, *spatial)."""
-    for batch in ragged_among((*args, *kwargs.values())):
-        if not batch.is_canonical:
-            raise refusal(
-                function,
-                f"it works on (N, C, *spatial), and the axes of this batch were rearranged to {_spelled(batch)}",
-            )
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, CanvasTensor):
+            _check_layout(function, value)
+        elif isinstance(value, list | tuple):
+            for batch in ragged_among(value):
+                _check_layout(function, batch)
+
+
+def _check_layout(function: Callable[..., Any], batch: Any) -> None:
+    if not batch.is_canonical:
+        raise refusal(
+            function,
+            f"it works on (N, C, *spatial), and the axes of this batch were rearranged to {_spelled(batch)}",
+        )
 
 
 def _spelled(batch: Any) -> str:

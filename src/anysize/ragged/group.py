@@ -6,6 +6,7 @@ every canvas, so that the result is that of the whole step.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from anysize.ragged.registry import lookup_rule, refusal
 __all__ = ["RaggedGroup"]
 
 
+@dataclass(init=False, repr=False, eq=False)  # as `RaggedBatch` is, and for the same reason
 class RaggedGroup(TensorLike):
     """Ragged batches of one kind, each on its own canvas; takes a batch's place as the input of a module.
 
@@ -35,6 +37,7 @@ class RaggedGroup(TensorLike):
     """
 
     __slots__ = ("parts",)
+    parts: tuple[RaggedBatch, ...]
 
     def __init__(self, parts: Sequence[RaggedBatch]) -> None:
         if not parts:
@@ -77,6 +80,11 @@ class RaggedGroup(TensorLike):
     def dim(self) -> int:
         """The number of axes of the canvases."""
         return self.parts[0].dim()
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of the canvases."""
+        return self.dim()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -169,4 +177,6 @@ def _joined(function: Callable[..., Any], group: RaggedGroup, results: list[Any]
             return torch.cat(results)
     elif all(isinstance(result, list | tuple) for result in results):
         return type(results[0])(_joined(function, group, list(items)) for items in zip(*results, strict=True))
+    elif all(result is None for result in results):  # written to
+        return None
     raise refusal(function, f"a result of type {type(results[0]).__name__} cannot be joined over the group's parts")

@@ -9,7 +9,7 @@ as the *weight* has channels_last strides, as in any model after ``model.to(memo
 What is wrong differs from machine to machine, so it is measured, once a process. `anysize doctor numerics` shows it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 __all__ = ["convolve", "convolve_transposed", "weight_gradient_is_wrong"]
 
+_UNDILATED = (1, (1,), (1, 1), (1, 1, 1))
 _REDUCED = (torch.bfloat16, torch.float16)
 _LAYOUTS = {
     1: (torch.contiguous_format,),
@@ -83,7 +84,7 @@ def convolve_transposed(
 
 
 def _is_dilated(dilation: Any) -> bool:
-    return any(step != 1 for step in dilation) if isinstance(dilation, Sequence) else dilation != 1
+    return dilation not in _UNDILATED and not (isinstance(dilation, list) and set(dilation) == {1})
 
 
 def _reduced_dtype(canvas: Tensor, weight: Tensor) -> torch.dtype | None:
@@ -148,7 +149,7 @@ def _probe_error(axes: int, dtype: torch.dtype, depthwise: bool, transposed: boo
     generator = torch.Generator().manual_seed(width)
     channels_per_group = 1 if depthwise else 4
     channels = 8 * channels_per_group
-    shape = (1, channels, *(8,) * (axes - 1), width)
+    shape = (1, channels, *{1: (), 2: (8,), 3: (2, 5)}[axes], width)
     shapes = (shape, shape, (channels, channels_per_group, *(3,) * axes))
     # The device is named because torch.set_default_device would put them elsewhere.
     exact = [torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes]

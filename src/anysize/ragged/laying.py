@@ -26,7 +26,7 @@ class _Lay(torch.autograd.Function):
         first = images[0]
         shape = (len(images), *first.shape[: first.dim() - num_axes], *extents)
         # In the memory format of the images: a convolution behind would else copy the canvas.
-        channels_last = num_axes in (2, 3) and first.dim() == 1 + num_axes and _channels_lie_together(first)
+        channels_last = num_axes in (2, 3) and first.dim() == 1 + num_axes and _channels_lie_together(images)
         layout = {2: torch.channels_last, 3: torch.channels_last_3d}[num_axes] if channels_last else None
         canvas = torch.empty(
             shape, dtype=first.dtype, device=first.device, memory_format=layout or torch.contiguous_format
@@ -52,8 +52,9 @@ class _Take(torch.autograd.Function):
         return lay_images(grads, ctx.extents), None
 
 
-def _channels_lie_together(image: Tensor) -> bool:
-    return image.shape[0] > 1 and image.stride(0) == 1
+def _channels_lie_together(images: Sequence[Tensor]) -> bool:
+    image = max(images, key=lambda image: image.numel())  # the strides of a single pixel tell nothing
+    return image.shape[0] > 1 and image[0].numel() > 1 and image.stride(0) == 1
 
 
 def lay_images(images: Sequence[Tensor], extents: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anysize.ragged.lengths import Length
 
-__all__ = ["CANONICAL", "Layout", "mask_of", "spatial_view"]
+__all__ = ["CANONICAL", "Layout", "mask_of", "spatial_view", "split_axis"]
 
 Layout = tuple[tuple[int, ...], ...]
 
@@ -23,6 +23,11 @@ CANONICAL: dict[int, Layout] = {
     3: ((), (), (0,), (1,), (2,)),
 }
 """(N, C, *spatial) by the number of spatial axes."""
+
+
+def split_axis(tensor: Tensor, place: int, lengths: Sequence[int]) -> Tensor:
+    """View one axis as several, row-major."""
+    return tensor.unflatten(place, list(lengths))  # type: ignore[no-untyped-call, no-any-return]
 
 
 def spatial_view(canvas: Tensor, layout: Layout, extents: Sequence[int]) -> Tensor | None:
@@ -37,7 +42,7 @@ def spatial_view(canvas: Tensor, layout: Layout, extents: Sequence[int]) -> Tens
     place = 0
     for number, axes in enumerate(layout):
         if len(axes) > 1:
-            canvas = canvas.unflatten(place, [extents[axis] for axis in axes])
+            canvas = split_axis(canvas, place, [extents[axis] for axis in axes])
         if not axes and number > 0:
             plain.append(place)
         for axis in axes:

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from anysize.errors import MixedSizesError
 
-__all__ = ["Length", "lengths_of_sizes", "same_lengths"]
+__all__ = ["Length", "lengths_of_sizes", "product", "same_lengths"]
+
+# Of a number that is not negative: they keep the order of what they are applied to.
+_GROWING = (operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv)
 
 
 class Length:
@@ -28,11 +31,17 @@ class Length:
     7
     """
 
-    __slots__ = ("_tensor", "_values")
+    __slots__ = ("_limit", "_tensor", "_values")
 
-    def __init__(self, values: tuple[int | float, ...] | None, tensor: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        values: tuple[int | float, ...] | None,
+        tensor: Tensor | None = None,
+        limit: int | float | None = None,
+    ) -> None:
         self._values = values
         self._tensor = tensor
+        self._limit = limit
 
     @property
     def known(self) -> tuple[int | float, ...] | None:
@@ -65,13 +74,30 @@ class Length:
             return self._tensor.to(device)
         return torch.tensor(self._values, device=device)
 
+    @property
+    def limit(self) -> int | None:
+        """What no value exceeds, known while compiling too: the extent of a canvas that holds it; None where it isn't.
+
+        Arithmetic that keeps the order of values carries it along.
+        """
+        known = self.known
+        if known is not None:
+            return math.floor(max(known))
+        return None if self._limit is None else math.floor(self._limit)
+
+    def with_limit(self, limit: int) -> "Length":
+        """The same length, of which it is known that no value exceeds ``limit``."""
+        # A graph that looked at the values would be compiled anew for others.
+        known = self._values if self._tensor is None or not torch.compiler.is_compiling() else None
+        return Length(known, self._tensor, limit)
+
     def with_tensor(self, tensor: Tensor | None) -> "Length":
         """The same length, which a compiled graph will read from ``tensor`` (N,)."""
-        return Length(self._values, tensor)
+        return Length(self._values, tensor, self._limit)
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> "Length":
         """The same length with its tensor, if there is one, put elsewhere by ``move``."""
-        return self if self._tensor is None else Length(self._values, move(self._tensor))
+        return self if self._tensor is None else Length(self._values, move(self._tensor), self._limit)
 
     @property
     def num_images(self) -> int:
@@ -84,7 +110,7 @@ class Length:
     def is_one(self) -> bool:
         """Whether it is known to be 1 for every image."""
         known = self.known
-        return known is not None and all(value == 1 for value in known)
+        return known is not None and known.count(1) == len(known)
 
     def agreed(self, purpose: str = "a single number") -> int | float:
         """The value that all images share.
@@ -108,16 +134,21 @@ class Length:
         shown = ", ".join(str(value) for value in known[:8])
         return shown + (f", ... ({len(known)} images)" if len(known) > 8 else "")
 
-    def map(self, function: Callable[[Any], Any]) -> "Length":
-        """Apply ``function`` to each number (while compiling: to the tensor of them all)."""
+    def map(self, function: Callable[[Any], Any], *, growing: bool = False) -> "Length":
+        """Apply ``function`` to each number (while compiling: to the tensor of them all).
+
+        Args:
+            function: of a number or a tensor.
+            growing: a larger number never gives a smaller result, so the limit goes the same way.
+        """
         known = self.known
         if known is not None:
             return Length(tuple(function(value) for value in known))
-        return Length(None, function(self._tensor))
+        return Length(None, function(self._tensor), function(self._limit) if growing and self._limit else None)
 
     def _combine(self, other: object, function: Callable[[Any, Any], Any]) -> "Length":
         if isinstance(other, int | float):
-            return self.map(lambda value: function(value, other))
+            return self.map(lambda value: function(value, other), growing=other >= 0 and function in _GROWING)
         if isinstance(other, Length):
             mine, others = self.known, other.known
             if mine is not None and others is not None:
@@ -175,13 +206,19 @@ class Length:
         return self.map(operator.neg)
 
     def __floor__(self) -> "Length":
-        return self.map(lambda value: value.floor().long() if isinstance(value, Tensor) else math.floor(value))
+        return self.map(
+            lambda value: value.floor().long() if isinstance(value, Tensor) else math.floor(value), growing=True
+        )
 
     def __ceil__(self) -> "Length":
-        return self.map(lambda value: value.ceil().long() if isinstance(value, Tensor) else math.ceil(value))
+        return self.map(
+            lambda value: value.ceil().long() if isinstance(value, Tensor) else math.ceil(value), growing=True
+        )
 
     def __round__(self, ndigits: int | None = None) -> "Length":
-        return self.map(lambda value: value.round().long() if isinstance(value, Tensor) else round(value, ndigits))
+        return self.map(
+            lambda value: value.round().long() if isinstance(value, Tensor) else round(value, ndigits), growing=True
+        )
 
     def __index__(self) -> int:
         return operator.index(self.agreed("an index"))  # type: ignore[arg-type]
@@ -232,6 +269,14 @@ def _device(*lengths: Length) -> torch.device:
     return next(length._tensor.device for length in lengths if length._tensor is not None)
 
 
+def product(lengths: Sequence[Length]) -> Length:
+    """Multiply one length or more, image by image; ``math.prod`` cannot be traced."""
+    result = lengths[0]
+    for length in lengths[1:]:
+        result = result * length
+    return result
+
+
 def lengths_of_sizes(sizes: Sequence[Sequence[int]]) -> tuple[Length, ...]:
     """Turn N sizes of k axes into k lengths of N images."""
     return tuple(Length(tuple(column)) for column in zip(*sizes, strict=True))
@@ -243,7 +288,7 @@ def same_lengths(mine: Sequence[Length], others: Sequence[Length]) -> bool:
     While compiling nobody knows: the graph then checks it when it runs, and stops there if it is not so.
     """
     for mine_axis, other_axis in zip(mine, others, strict=True):
-        if mine_axis is other_axis:
+        if mine_axis is other_axis or (mine_axis._tensor is not None and mine_axis._tensor is other_axis._tensor):
             continue
         a, b = mine_axis.known, other_axis.known
         if a is not None and b is not None:

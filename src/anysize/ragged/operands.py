@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anysize.errors import MixedSizesError
@@ -12,7 +13,7 @@ from anysize.ragged.lengths import Length, same_lengths
 from anysize.ragged.registry import refusal
 from anysize.sizes import format_size
 
-__all__ = ["Aligned", "align"]
+__all__ = ["Aligned", "align", "common_extents", "common_lengths", "cropped_canvas"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +51,82 @@ def align(function: Callable[..., Any], operands: Sequence[Any], fill: float | N
         MixedSizesError: batches of different images, or of other sizes.
         UnsupportedOperatorError: batches with other axes, or a plain tensor that varies over space.
     """
+    if fill is None and not torch.compiler.is_compiling():
+        alike = _align_alike(operands)
+        if alike is not None:
+            return alike
     batches = [value for value in operands if isinstance(value, RaggedBatch)]
-    like = max(batches, key=lambda batch: not all(length.is_one for length in batch.lengths))
+    # The result is of the size of those that are not single pixels.
+    varied = [batch for batch in batches if not all(length.is_one for length in batch.lengths)]
+    like = (varied or batches)[0]
     lengths = like.lengths
     for batch in batches:
         if batch is not like:
-            lengths = _common(function, lengths, batch, like)
+            lengths = common_lengths(function, lengths, batch, like)
     extents = tuple(
         min(batch.extents[axis] for batch in batches if batch.lengths[axis].is_one == length.is_one)
         for axis, length in enumerate(lengths)
     )
     values = [_value(function, like, lengths, extents, value, fill) for value in operands]
-    padding = [
-        Padding.FINITE if not isinstance(value, RaggedBatch) else max(value.padding, Padding.FINITE)
-        for value in operands
-    ]
+    padding = [_known(value, lengths) for value in operands]
     return Aligned(values, padding, like, lengths, extents)
 
 
-def _common(
+def _align_alike(operands: Sequence[Any]) -> Aligned | None:
+    """The short way, for batches on one kind of canvas and numbers, which is most of what networks add and multiply."""
+    like: RaggedBatch | None = None
+    for value in operands:
+        if isinstance(value, RaggedBatch):
+            like = value if like is None else like
+            if value.extents != like.extents or value.layout != like.layout or len(value) != len(like):
+                return None
+            if value.lengths is not like.lengths and value.columns != like.columns:
+                return None
+        elif not isinstance(value, int | float):
+            return None
+    if like is None:
+        return None
+    values = [value.settled() if isinstance(value, RaggedBatch) else value for value in operands]
+    padding = [
+        max(value.padding, Padding.FINITE) if isinstance(value, RaggedBatch) else Padding.FINITE for value in operands
+    ]
+    return Aligned(values, padding, like, like.lengths, like.extents)
+
+
+def _known(value: Any, lengths: Sequence[Length]) -> Padding:
+    """What is known of an operand's padding; one that is a single pixel along an axis brings its value there too."""
+    if not isinstance(value, RaggedBatch):
+        return Padding.FINITE
+    if any(its.is_one and not length.is_one for its, length in zip(value.lengths, lengths, strict=True)):
+        return Padding.FINITE
+    return max(value.padding, Padding.FINITE)
+
+
+def common_extents(function: Callable[..., Any], batches: Sequence[RaggedBatch]) -> tuple[int, ...]:
+    """Return the extents to which the canvases of batches of the same images at the same sizes can be cropped.
+
+    Raises:
+        MixedSizesError: other images, or images of other sizes.
+        UnsupportedOperatorError: axes in other orders.
+    """
+    first = batches[0]
+    for batch in batches[1:]:
+        common_lengths(function, first.lengths, batch, first)
+        pairs = list(zip(first.lengths, batch.lengths, strict=True))
+        if any(mine.is_one != its.is_one for mine, its in pairs):  # nothing is stretched here
+            raise _other_sizes(function, pairs)
+    return tuple(min(column) for column in zip(*(batch.extents for batch in batches), strict=True))
+
+
+def common_lengths(
     function: Callable[..., Any], lengths: tuple[Length, ...], batch: RaggedBatch, like: RaggedBatch
 ) -> tuple[Length, ...]:
+    """Return the lengths of two batches of the same images; one pixel along an axis applies to all of it.
+
+    Raises:
+        MixedSizesError: other images, or images of other sizes.
+        UnsupportedOperatorError: axes in other orders.
+    """
     if len(batch) != len(like):
         raise MixedSizesError(
             f"{function.__name__} was given ragged batches of {len(like)} and of {len(batch)} images: both must "
@@ -82,14 +138,18 @@ def _common(
     pairs = list(zip(lengths, batch.lengths, strict=True))
     compared = [(mine, its) for mine, its in pairs if not mine.is_one and not its.is_one]
     if not same_lengths([mine for mine, _ in compared], [its for _, its in compared]):
-        mine, its = (tuple(zip(*(length.values for length in axes), strict=True)) for axes in zip(*pairs, strict=True))
-        index = next(i for i, (a, b) in enumerate(zip(mine, its, strict=True)) if a != b)
-        raise MixedSizesError(
-            f"{function.__name__} was given two ragged batches whose image {index} is {format_size(mine[index])} in "
-            f"one and {format_size(its[index])} in the other: each image must have one size in both",
-            hint="resize one to the other's sizes first",
-        )
+        raise _other_sizes(function, pairs)
     return tuple(its if mine.is_one else mine for mine, its in pairs)
+
+
+def _other_sizes(function: Callable[..., Any], pairs: Sequence[tuple[Length, Length]]) -> MixedSizesError:
+    mine, its = (tuple(zip(*(length.values for length in axes), strict=True)) for axes in zip(*pairs, strict=True))
+    index = next(i for i, (a, b) in enumerate(zip(mine, its, strict=True)) if a != b)
+    return MixedSizesError(
+        f"{function.__name__} was given two ragged batches whose image {index} is {format_size(mine[index])} in "
+        f"one and {format_size(its[index])} in the other: each image must have one size in both",
+        hint="resize one to the other's sizes first",
+    )
 
 
 def _value(
@@ -102,7 +162,7 @@ def _value(
 ) -> Any:
     if isinstance(value, RaggedBatch):
         canvas = value.settled() if fill is None else value.masked(fill)
-        return _cropped(function, canvas, value, lengths, extents)
+        return cropped_canvas(function, canvas, value, lengths, extents)
     if isinstance(value, Length):  # one number an image
         numbers = value.tensor(like.device)
         numbers = numbers.to(like.dtype) if like.is_floating_point() else numbers
@@ -129,7 +189,7 @@ def _spatial_places(like: RaggedBatch) -> str:
     return f"spatial ({', '.join(str(place) for place, axes in enumerate(like.layout) if axes)})"
 
 
-def _cropped(
+def cropped_canvas(
     function: Callable[..., Any],
     canvas: Tensor,
     batch: RaggedBatch,

@@ -8,10 +8,13 @@ from torch import Tensor
 
 __all__ = ["TensorLike"]
 
-_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "neg", "abs", "getitem")
-_IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ipow", "setitem")
+_OPERATORS = (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "neg", "abs", "getitem", "and", "or", "xor",
+    "invert", "pos", "bool",
+)  # fmt: skip
+_IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "setitem")
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-_REFLECTED = ("radd", "rsub", "rmul", "rtruediv", "rpow")
+_REFLECTED = ("radd", "rsub", "rmul", "rtruediv", "rfloordiv", "rmod", "rpow", "rand", "ror", "rxor")
 
 
 class TensorLike:

@@ -54,7 +54,8 @@ def _slabs(columns: Columns, extents: tuple[int, ...]) -> tuple[tuple[slice | El
 
 @lru_cache(maxsize=256)
 def _num_padded(columns: Columns, extents: tuple[int, ...]) -> int:
-    return len(columns[0]) * math.prod(extents) - sum(math.prod(size) for size in zip(*columns, strict=True))
+    num_real: int = sum(math.prod(size) for size in zip(*columns, strict=True))
+    return len(columns[0]) * math.prod(extents) - num_real
 
 
 @lru_cache(maxsize=64)  # enough for the layers of one batch; at most 64 MiB
@@ -93,12 +94,18 @@ def clear_in_place(view: Tensor, columns: Columns) -> None:
         raw[index].zero_()
 
 
-def fill_in_place(view: Tensor, columns: Columns, values: Tensor) -> None:
-    """Set the padding of ``view`` (N, C, *spatial) to ``values`` (C,), one a channel, unseen by autograd."""
+def fill_in_place(view: Tensor, columns: Columns, values: Tensor | float) -> None:
+    """Set the padding of ``view`` (N, C, *spatial) to ``values``, one or (C,), unseen by autograd."""
     raw = view.data
-    column = values.to(raw.dtype).reshape(-1, *(1,) * (raw.dim() - 2))
-    for index in _slabs(columns, tuple(raw.shape[2:])):
-        raw[index] = column
+    slabs = _slabs(columns, tuple(raw.shape[2:]))
+    if isinstance(values, Tensor):
+        values = values.to(raw.dtype).reshape(-1, *(1,) * (raw.dim() - 2))
+    if raw.device.type != "cpu" and slabs:  # a kernel launch for each slab costs more than a pass over the canvas
+        mask = real_mask(columns, tuple(raw.shape[2:]), raw.dim(), raw.device)
+        raw.copy_(torch.where(mask, raw, torch.as_tensor(values, dtype=raw.dtype, device=raw.device)))
+        return
+    for index in slabs:
+        raw[index] = values
 
 
 def real_mask(columns: Columns, extents: tuple[int, ...], dim: int, device: torch.device) -> Tensor:

@@ -1,14 +1,15 @@
 """Batch normalisation in training over the real pixels only, at close to the price of the native kernel.
 
-Per channel, with N canvas pixels of which n are real (sums over all images):
+Per channel, with M canvas pixels of which n are real (sums over all images):
 
 * Forward. The padding is zero, so sum and sum of squares over the canvas are those of the real pixels:
-  ``mean = mean_c N/n`` and ``var = (var_c + mean_c^2) N/n - mean^2``, with the canvas statistics of one native pass.
+  ``mean = mean_c M/n`` and ``var = (var_c + mean_c^2) M/n - mean^2``, with the canvas statistics of one native pass.
   The difference cancels where ``mean^2`` is large against ``var``; there the padding is filled with the mean, which
-  adds nothing to the sum of squared deviations: ``var = var_c N/n``, without any subtraction.
+  adds nothing to the sum of squared deviations: ``var = var_c M/n``, without any subtraction.
 * Backward (Ioffe and Szegedy 2015, section 3, with n for the number of values):
-  ``dx = w/s (dy - sum(dy)/n - xhat sum(dy xhat)/n)``, an affine map of x and dy per channel. The sums run over the
-  canvas, because dy is zero in the padding; dx is cleared there.
+  ``dx = w/s (dy - S/n - xhat D/n)`` with ``S = sum(dy)`` and ``D = sum(dy xhat)`` over the canvas, because dy is zero
+  in the padding; dx is cleared there. See `_native_backward` for how the native kernel, which divides by M, is made to
+  divide by n.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,9 @@ from torch.nn import functional
 
 from anysize.ragged.batch import RaggedBatch
 from anysize.ragged.padding import Columns, clear_in_place, fill_in_place
+from anysize.ragged.ranks import gather_statistics, sum_over_ranks
 
-__all__ = ["merge_statistics", "normalise_over_real_pixels", "real_statistics"]
+__all__ = ["merge_statistics", "normalise_over_real_pixels", "normalise_traced", "real_statistics"]
 
 # The subtraction rounds at mean^2 times the precision, however little padding there is: above this ratio of mean^2 to
 # variance it would cost more than two decimal digits, and the second pass is made.
@@ -37,13 +39,14 @@ def real_statistics(canvas: Tensor, columns: Columns, num_real: int) -> tuple[Te
         num_real: the number of real pixels.
     """
     values = canvas.detach()
-    if values.dtype in (torch.float16, torch.bfloat16):
+    if values.device.type == "cpu" and values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
+    ratio = values.numel() / (values.shape[1] * num_real)
+    if ratio == 1:
+        return _canvas_statistics(values)
+    if values.device.type != "cpu":
+        return _shifted_statistics(values, columns, ratio)
     mean, variance = _canvas_statistics(values)
-    num_canvas = values.numel() // values.shape[1]
-    if num_canvas == num_real:
-        return mean, variance
-    ratio = num_canvas / num_real
     squares = (variance + mean.square()) * ratio
     mean = mean * ratio
     variance = squares - mean.square()
@@ -55,16 +58,33 @@ def real_statistics(canvas: Tensor, columns: Columns, num_real: int) -> tuple[Te
 
 
 def _canvas_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance (C,) over the whole canvas, in one native pass on a CPU."""
+    """Mean and biased variance (C,) over the whole canvas, in one native pass."""
     if values.device.type == "cpu":
         mean, variance = torch.batch_norm_update_stats(values, None, None, 0.0)
         return mean, variance
     axes = [0, *range(2, values.dim())]
-    variance, mean = torch.var_mean(values, axes, correction=0)
+    variance, mean = torch.var_mean(values.float() if values.dtype != torch.float64 else values, axes, correction=0)
     return mean, variance
 
 
-def merge_statistics(parts: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tensor, Tensor]:
+def _shifted_statistics(values: Tensor, columns: Columns, ratio: float) -> tuple[Tensor, Tensor]:
+    """The same without asking whether it cancelled: on a GPU the question would wait for the queue to run empty.
+
+    The padding is filled with the mean of the first image, which is close to that of all against the deviation.
+    """
+    first: tuple[int | slice, ...] = (0, slice(None), *(slice(0, column[0]) for column in columns))
+    shift = values[first].flatten(1).float().mean(1)
+    fill_in_place(values, columns, shift)
+    mean, variance = _canvas_statistics(values)
+    clear_in_place(values, columns)
+    shift = shift.to(values.dtype).to(mean.dtype)  # as it was rounded on the canvas
+    offset = mean - shift
+    real_offset = offset * ratio
+    variance = (variance + offset.square()) * ratio - real_offset.square()
+    return shift + real_offset, variance.clamp_min(0)
+
+
+def merge_statistics(parts: Sequence[tuple[Tensor, Tensor, int | Tensor]]) -> tuple[Tensor, Tensor]:
     """Merge (mean, biased variance, number of pixels) of several canvases into mean and variance of all pixels.
 
     By deviations from the common mean (Chan, Golub and LeVeque 1979), which does not cancel.
@@ -72,10 +92,11 @@ def merge_statistics(parts: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tenso
     if len(parts) == 1:
         return parts[0][:2]
     total = sum(count for _, _, count in parts)
-    mean = sum((part_mean * (count / total) for part_mean, _, count in parts), torch.zeros(()))
+    zero = torch.zeros((), device=parts[0][0].device)
+    mean = sum((part_mean * (count / total) for part_mean, _, count in parts), zero)
     variance = sum(
         ((part_variance + (part_mean - mean).square()) * (count / total) for part_mean, part_variance, count in parts),
-        torch.zeros(()),
+        zero,
     )
     return mean, variance
 
@@ -86,36 +107,111 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float,
-        columns: Sequence[Columns], num_real: int, *canvases: Tensor,
+        columns: Sequence[Columns], num_real: int | Tensor, ranks: Any, *canvases: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         ctx.save_for_backward(weight, mean, variance, *canvases)
-        ctx.eps, ctx.columns, ctx.num_real = eps, columns, num_real
+        ctx.eps, ctx.columns, ctx.num_real, ctx.ranks = eps, columns, num_real, ranks
         return tuple(functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps) for x in canvases)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weight, mean, variance, *canvases = ctx.saved_tensors
-        d_weight, d_bias = _affine_gradients(grads, canvases, mean, variance, ctx.eps)
-        d_canvases: list[Tensor | None] = [None] * len(canvases)
-        if any(ctx.needs_input_grad[7:]):
-            inverse_std = torch.rsqrt(variance + ctx.eps)
-            scale = inverse_std if weight is None else inverse_std * weight
-            # dx = scale dy + slope (x - mean) + offset, the part in x by the native affine kernel.
-            slope = -scale * inverse_std * d_weight / ctx.num_real
-            offset = -scale * d_bias / ctx.num_real
-            unit = torch.ones_like(variance)
-            for number, (dy, x) in enumerate(zip(grads, canvases, strict=True)):
-                dx = functional.batch_norm(x, mean, unit, slope, offset, False, 0.0, 0.0)
-                dx.addcmul_(dy, scale.to(dy.dtype).reshape(1, -1, *(1,) * (x.dim() - 2)))
-                clear_in_place(dx, ctx.columns[number])
-                d_canvases[number] = dx
+        wants_canvas = any(ctx.needs_input_grad[8:])
+        precise = canvases[0].dtype in (torch.float32, torch.float64) and canvases[0].device.type == "cpu"
+        if len(canvases) == 1 and ctx.ranks is None and precise and wants_canvas:
+            scale = torch.rsqrt(variance + ctx.eps)
+            dx, d_weight, d_bias = _native_backward(
+                grads[0], canvases[0], weight, mean, scale, ctx.columns[0], ctx.num_real
+            )
+            d_canvases: list[Tensor | None] = [dx]
+        else:
+            d_weight, d_bias = _affine_gradients(grads, canvases, mean, variance, ctx.eps)
+            d_canvases = [None] * len(canvases)
+            if wants_canvas:
+                totals = d_weight, d_bias
+                if ctx.ranks is not None:
+                    totals = sum_over_ranks(d_weight, ctx.ranks), sum_over_ranks(d_bias, ctx.ranks)
+                d_canvases = _canvas_gradients(ctx, grads, canvases, weight, mean, variance, totals)
         wants_weight, wants_bias = ctx.needs_input_grad[:2]
         return (
             d_weight.to(weight.dtype) if wants_weight else None,
             d_bias.to(mean.dtype) if wants_bias else None,
-            None, None, None, None, None, *d_canvases,
+            None, None, None, None, None, None, *d_canvases,
         )  # fmt: skip
+
+
+def _native_backward(
+    dy: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, inverse_std: Tensor, columns: Columns, num_real: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of canvas, weight and bias by the native kernel, made to divide by n in place of M.
+
+    The kernel computes ``(dy - sum(dy)/M - (x - m) sum(dy (x - m)) s'^2/M) s' w'`` from its arguments. With
+    ``s' = s sqrt(M/n)`` and ``w' = w sqrt(n/M)`` the last term is right. For the second, one padded pixel is lent
+    ``dy = sum(dy) (M - n)/n``, which makes the sum over the canvas ``M/n`` times what it was, and ``x = m``, so that it
+    adds nothing to the other sum. One pass over dy more than native; by the affine form it would be two over x and dy.
+    """
+    num_channels = x.shape[1]
+    num_canvas = x.numel() // num_channels
+    unit = torch.ones_like(mean) if weight is None else weight
+    corner = next((i for i, size in enumerate(zip(*columns, strict=True)) if size != tuple(x.shape[2:])), None)
+    if corner is None:
+        gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+            dy, x, unit, None, None, mean, inverse_std, True, 0.0, [True, True, True]
+        )
+        return gradients
+    dy = _dense(dy)
+    ratio = num_canvas / num_real
+    root = ratio**0.5
+    total = _channel_sums(dy)
+    # The last pixel of a canvas that its image does not fill is padding.
+    place: tuple[int | slice, ...] = (corner, slice(None), *(-1 for _ in columns))
+    lent_dy, lent_x = dy.data[place], x.data[place]
+    before = lent_x.clone()
+    lent_dy.copy_(total * ((num_canvas - num_real) / num_real))
+    lent_x.copy_(mean)
+    dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
+        dy, x, unit / root, None, None, mean, inverse_std * root, True, 0.0, [True, True, True]
+    )
+    lent_dy.zero_()
+    lent_x.copy_(before)
+    clear_in_place(dx, columns)
+    return dx, d_weight / root, d_bias / ratio
+
+
+def _dense(dy: Tensor) -> Tensor:
+    """A gradient may be expanded, with many pixels in one place; lending one of them would change them all."""
+    shared = any(stride == 0 and length > 1 for stride, length in zip(dy.stride(), dy.shape, strict=True))
+    return dy.contiguous() if shared else dy
+
+
+def _channel_sums(dy: Tensor) -> Tensor:
+    """Sum (N, C, *spatial) to (C,)."""
+    pixels = dy.movedim(1, -1)
+    if pixels.is_contiguous():  # one pass by BLAS; a reduction over all axes but the last is slower on a CPU
+        rows = pixels.reshape(-1, dy.shape[1])
+        return torch.mv(rows.t(), rows.new_ones(len(rows)))
+    return dy.sum([0, *range(2, dy.dim())])
+
+
+def _canvas_gradients(
+    ctx: Any, grads: Sequence[Tensor], canvases: Sequence[Tensor], weight: Tensor | None, mean: Tensor,
+    variance: Tensor, totals: tuple[Tensor, Tensor],
+) -> list[Tensor | None]:  # fmt: skip
+    """Return dx of each canvas from the totals D and S over all of them."""
+    inverse_std = torch.rsqrt(variance + ctx.eps)
+    scale = inverse_std if weight is None else inverse_std * weight
+    # dx = scale dy + slope (x - mean) + offset, the part in x by the native affine kernel.
+    slope = -scale * inverse_std * totals[0] / ctx.num_real
+    offset = -scale * totals[1] / ctx.num_real
+    unit = torch.ones_like(variance)
+    gradients: list[Tensor | None] = []
+    for columns, dy, x in zip(ctx.columns, grads, canvases, strict=True):
+        dx = functional.batch_norm(x, mean, unit, slope, offset, False, 0.0, 0.0)
+        dx.addcmul_(dy, scale.to(dy.dtype).reshape(1, -1, *(1,) * (x.dim() - 2)))
+        clear_in_place(dx, columns)
+        gradients.append(dx)
+    return gradients
 
 
 def _affine_gradients(
@@ -134,23 +230,58 @@ def _affine_gradients(
 
 
 def normalise_over_real_pixels(
-    batches: Sequence[RaggedBatch], weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Normalise with the statistics of the real pixels of all batches: returns (canvases, mean, biased variance).
+    batches: Sequence[RaggedBatch], weight: Tensor | None, bias: Tensor | None, eps: float, ranks: Any = None
+) -> tuple[list[Tensor], Tensor, Tensor, int | Tensor]:
+    """Normalise with the statistics of the real pixels of all batches.
 
     Args:
         batches: one or more of the same number of channels C, with two real pixels or more in all.
         weight: (C,) or None.
         bias: (C,) or None.
         eps: added to the variance.
+        ranks: a process group, whose ranks' batches count as well; None for this process alone.
+
+    Returns:
+        The canvases, mean (C,), biased variance (C,), and the number of real pixels.
     """
     canvases = [batch.zeroed() for batch in batches]
     columns = [batch.columns for batch in batches]
-    parts = [
-        (*real_statistics(canvas, batch.columns, batch.num_real), batch.num_real)
-        for canvas, batch in zip(canvases, batches, strict=True)
-    ]
-    mean, variance = merge_statistics(parts)
-    num_real = sum(batch.num_real for batch in batches)
-    results = _Normalise.apply(weight, bias, mean, variance, eps, columns, num_real, *canvases)  # type: ignore[no-untyped-call]
-    return list(results), mean, variance
+    num_real: int | Tensor = sum(batch.num_real for batch in batches)
+    mean, variance = merge_statistics(
+        [
+            (*real_statistics(canvas, batch.columns, batch.num_real), batch.num_real)
+            for canvas, batch in zip(canvases, batches, strict=True)
+        ]
+    )
+    if ranks is not None:
+        of_ranks = gather_statistics(mean, variance, num_real, ranks)
+        mean, variance = merge_statistics(of_ranks)
+        num_real = sum((count for _, _, count in of_ranks), torch.zeros((), device=mean.device))
+    results = _Normalise.apply(weight, bias, mean, variance, eps, columns, num_real, ranks, *canvases)  # type: ignore[no-untyped-call]
+    return list(results), mean, variance, num_real
+
+
+def normalise_traced(
+    batch: RaggedBatch, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same for one batch in operators that a compiler differentiates and fuses.
+
+    Returns:
+        The canvas, mean (C,), biased variance (C,), and the number of real pixels, all of them tensors.
+    """
+    x = batch.masked(0.0)
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    areas = torch.ones((), dtype=torch.int64, device=x.device)
+    for length in batch.lengths:
+        areas = areas * length.tensor(x.device)
+    num_real = areas.sum().to(x.dtype)
+    axes = [0, *range(2, x.dim())]
+    shape = (1, -1, *(1,) * batch.spatial_axes)
+    mean = x.sum(axes) / num_real
+    deviations = torch.where(batch.mask, x - mean.reshape(shape), x.new_zeros(()))
+    variance = deviations.square().sum(axes) / num_real
+    scale = torch.rsqrt(variance + eps) if weight is None else torch.rsqrt(variance + eps) * weight
+    result = deviations * scale.reshape(shape)
+    if bias is not None:
+        result = result + bias.reshape(shape)
+    return result.to(batch.dtype), mean, variance, num_real

@@ -11,7 +11,7 @@ from anysize.ragged.batch import RaggedBatch
 from anysize.ragged.lengths import Length
 from anysize.sizes import Window, format_size
 
-__all__ = ["output_lengths", "per_axis"]
+__all__ = ["output_lengths", "per_axis", "require_pixels", "too_small"]
 
 _AXES = {1: "length", 2: "height x width", 3: "depth x height x width"}
 
@@ -32,21 +32,50 @@ def output_lengths(function: Callable[..., Any], batch: RaggedBatch, windows: Se
     """
     if torch.compiler.is_compiling():
         lengths = tuple(length.map(window.output) for length, window in zip(batch.lengths, windows, strict=True))
+    else:
+        columns = (_outputs(window, column) for window, column in zip(windows, batch.columns, strict=True))
+        lengths = tuple(Length(column) for column in columns)
+    require_pixels(function, batch, lengths, lambda: tuple(window.smallest_input for window in windows))
+    return lengths
+
+
+def require_pixels(
+    function: Callable[..., Any],
+    batch: RaggedBatch,
+    lengths: Sequence[Length],
+    smallest: Callable[[], Sequence[int]],
+) -> None:
+    """Check that every image yields one output or more.
+
+    Args:
+        function: named in the error.
+        batch: what ``function`` was given.
+        lengths: the lengths of its result.
+        smallest: returns the size of the smallest image that is large enough.
+
+    Raises:
+        ImageSizeError: an image is too small. While compiling nobody knows: the graph checks it when it runs.
+    """
+    if torch.compiler.is_compiling():
         for length in lengths:
             if length.known is None:
                 enough = (length.tensor(batch.device) >= 1).all()
                 torch._assert_async(enough, f"an image is too small for a {function.__name__} of a compiled model")
-        return lengths
-    columns = tuple(_outputs(window, column) for window, column in zip(windows, batch.columns, strict=True))
+        return
+    columns = [length.values for length in lengths]
     if min(map(min, columns)) < 1:
-        index, size = next((i, size) for i, size in enumerate(zip(*columns, strict=True)) if min(size) < 1)
-        smallest = tuple(window.smallest_input for window in windows)
-        raise ImageSizeError(
-            f"image {index} of the batch is {format_size(batch.sizes[index])} ({_AXES[len(size)]}) where it "
-            f"reaches {function.__name__}, which needs at least {format_size(smallest)}",
-            hint="leave such images out, enlarge them, or use a model with a smaller stride",
-        )
-    return tuple(Length(column) for column in columns)
+        index = next(i for i, size in enumerate(zip(*columns, strict=True)) if min(size) < 1)
+        raise too_small(function, batch, index, smallest())
+
+
+def too_small(function: Callable[..., Any], batch: RaggedBatch, index: int, smallest: Sequence[int]) -> ImageSizeError:
+    """Make the error that names an image too small for ``function``."""
+    size = batch.sizes[index]
+    return ImageSizeError(
+        f"image {index} of the batch is {format_size(size)} ({_AXES[len(size)]}) where it "
+        f"reaches {function.__name__}, which needs at least {format_size(smallest)}",
+        hint="leave such images out, enlarge them, or use a model with a smaller stride",
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -57,3 +57,18 @@ class Window:
         count = -(-room // self.stride) + 1
         # A last window that would start beyond the input and its left padding is left out.
         return count - 1 * ((count - 1) * self.stride >= length + self.padding_before)
+
+    def transposed(self, length: int) -> int:
+        """The number of outputs of a transposed convolution of ``length`` pixels, as for ``torch.nn.ConvTranspose2d``.
+
+        The padding is what is cut off from the output.
+
+        >>> Window(kernel=3, stride=2, padding_before=1, padding_after=1).transposed(4)
+        7
+        """
+        return (length - 1) * self.stride + self.extent - self.padding_before - self.padding_after
+
+    def smallest_transposed_input(self, output_padding: int = 0) -> int:
+        """The shortest input that yields one output or more when the convolution is transposed."""
+        missing = 1 - self.transposed(1) - output_padding
+        return 1 + max(0, -(-missing // self.stride))

@@ -1,103 +1,98 @@
-"""Elementwise functions: the canvas is worked as it is; what changes is what is known of the padding."""
+"""Functions of single pixels: the canvas is worked as it is; what changes is what is known of the padding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.operands import align
+from anysize.ragged.pixelwise import check_unary, owned_zeroed, refuse_in_place, work_pixels
 from anysize.ragged.registry import refusal, register_rule, spellings
 
 __all__: list[str] = []
 
-# Functions of one image with f(0) = 0: zeros in the padding stay zeros. All are finite for finite input, and so are
-# their derivatives: a zero gradient in the padding stays zero.
+# Functions with f(0) = 0: zeros in the padding stay zeros. All are finite for finite input, and so are their
+# derivatives: a zero gradient in the padding stays zero.
 _ZERO_AT_ZERO = (
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "tanh", "softsign",
-    "abs", "neg", "dropout", "dropout1d", "dropout2d", "dropout3d", "clone", "contiguous", "detach",
+    "abs", "absolute", "neg", "negative", "positive", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "feature_dropout", "rrelu", "tanhshrink", "softshrink", "hardshrink", "clone", "contiguous", "detach", "sin",
+    "atan", "arctan", "asinh", "arcsinh", "erf", "sign", "sgn", "floor", "ceil", "round", "trunc", "fix", "frac",
+    "deg2rad", "rad2deg", "nan_to_num", "isnan", "isinf", "signbit", "int", "long", "short", "bool",
 )  # fmt: skip
 # hardtanh is among them for its bounds: they need not enclose zero.
-_FINITE = ["sigmoid", "hardsigmoid", "softplus", "logsigmoid", "hardtanh"]
+_FINITE = (
+    "sigmoid", "expit", "hardsigmoid", "softplus", "logsigmoid", "log_sigmoid", "hardtanh", "threshold", "cos",
+    "erfc", "alpha_dropout", "feature_alpha_dropout", "isfinite", "logical_not", "bitwise_not", "sinc",
+)  # fmt: skip
+# Functions that are finite, and whose derivatives are, at zero but not for all that padding may hold: it is cleared
+# first. Of the first kind f(0) = 0.
+_CLEARED_TO_ZERO = (
+    "expm1", "log1p", "square", "sinh", "tan", "asin", "arcsin", "atanh", "arctanh", "erfinv",
+)  # fmt: skip
+_CLEARED = ("exp", "exp2", "cosh", "acos", "arccos")
+# The same with another point than zero.
+_FILLED = {
+    "log": 1.0, "log2": 1.0, "log10": 1.0, "sqrt": 1.0, "rsqrt": 1.0, "reciprocal": 1.0, "lgamma": 1.0,
+    "digamma": 1.0, "acosh": 2.0, "arccosh": 2.0, "logit": 0.5,
+}  # fmt: skip
 
 
-def _unary(
-    function: Callable[..., Any], input: RaggedBatch, args: tuple[Any, ...], kwargs: dict[str, Any], keeps_zero: bool
-) -> RaggedBatch:
-    canvas = input.settled()
-    known = Padding.FINITE if input.padding is Padding.UNKNOWN else input.padding
-    result = function(canvas, *args, **kwargs)
-    padding = known if keeps_zero else Padding.FINITE
-    if result is canvas:  # in place: the batch that was passed is the result, as with tensors
-        input.replace_canvas(result, padding)
-        return input
-    return input.with_canvas(result, padding)
+def _functions(names: Iterable[str], *others: Callable[..., Any]) -> set[Callable[..., Any]]:
+    return {function for name in names for function in spellings(name)} | set(others)
 
 
-@register_rule(*(function for name in _ZERO_AT_ZERO for function in spellings(name)), any_layout=True)
+_FILLS = {function: fill for name, fill in _FILLED.items() for function in spellings(name)}
+
+
+@register_rule(*_functions(_ZERO_AT_ZERO, Tensor.__neg__, Tensor.__abs__, Tensor.__pos__), any_layout=True)
 def zero_at_zero(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
     """Work a function with f(0) = 0 on every pixel: (N, C, *spatial) -> the same."""
-    return _unary(function, input, args, kwargs, keeps_zero=True)
+    check_unary(function, input, kwargs)
+    return work_pixels(function, input, input.settled(), args, kwargs, max(input.padding, Padding.FINITE))
 
 
-@register_rule(*(function for name in _FINITE for function in spellings(name)), any_layout=True)
+@register_rule(*_functions(_FINITE, Tensor.__invert__), any_layout=True)
 def finite(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
     """Work a bounded or linear-growth function on every pixel: (N, C, *spatial) -> the same."""
-    return _unary(function, input, args, kwargs, keeps_zero=False)
+    check_unary(function, input, kwargs)
+    return work_pixels(function, input, input.settled(), args, kwargs, Padding.FINITE)
 
 
-_SUMS = ("__add__", "__radd__", "__iadd__", "__sub__", "__rsub__", "__isub__")
-_PRODUCTS = ("__mul__", "__rmul__", "__imul__")
+@register_rule(*_functions(_CLEARED_TO_ZERO), any_layout=True)
+def finite_at_zero(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
+    """Work a function that need not be finite, but with f(0) = 0, on every pixel: (N, C, *spatial) -> the same."""
+    check_unary(function, input, kwargs)
+    return work_pixels(function, input, owned_zeroed(input), args, kwargs, Padding.ZERO)
 
 
-def _methods(names: tuple[str, ...]) -> list[Callable[..., Any]]:
-    return [getattr(Tensor, name) for name in names]
+@register_rule(*_functions(_CLEARED), any_layout=True)
+def finite_near_zero(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
+    """Work a function that need not be finite, but is at zero, on every pixel: (N, C, *spatial) -> the same."""
+    check_unary(function, input, kwargs)
+    return work_pixels(function, input, owned_zeroed(input), args, kwargs, Padding.FINITE)
 
 
-Known = Callable[[Padding, Padding], Padding]
+@register_rule(*_FILLS, any_layout=True)
+def filled(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
+    """Work a function that is not finite at zero (a logarithm) on every pixel: (N, C, *spatial) -> the same."""
+    check_unary(function, input, kwargs)
+    refuse_in_place(function)
+    return input.with_canvas(function(input.masked(_FILLS[function]), *args, **kwargs), Padding.FINITE)
 
 
-@register_rule(*spellings("add"), *spellings("sub"), *_methods(_SUMS), per_image_operands=True, any_layout=True)
-def add(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
-    """Add or subtract batches of the same sizes, numbers, or tensors with one value for all of space."""
-    return _binary(function, input, other, kwargs, lambda left, right: min(left, right))
+@register_rule(functional.prelu, torch.prelu, Tensor.prelu)
+def prelu(function: Callable[..., Any], input: Any, weight: Tensor) -> RaggedBatch:
+    """Work the parametric ReLU: (N, C, *spatial) -> the same, with one weight or C of them."""
+    check_unary(function, input, {})
+    return work_pixels(function, input, input.settled(), (weight,), {}, max(input.padding, Padding.FINITE))
 
 
-@register_rule(*spellings("mul"), *_methods(_PRODUCTS), per_image_operands=True, any_layout=True)
-def multiply(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
-    """Multiply batches of the same sizes, numbers, or tensors with one value for all of space."""
-    return _binary(function, input, other, kwargs, lambda left, right: max(left, right))
-
-
-@register_rule(
-    *spellings("div"), Tensor.__truediv__, Tensor.__rtruediv__, Tensor.__itruediv__,
-    per_image_operands=True, any_layout=True,
-)  # fmt: skip
-def divide(function: Callable[..., Any], input: Any, other: Any, **kwargs: Any) -> RaggedBatch:
-    """Divide batches of the same sizes, numbers, or tensors with one value for all of space."""
-    # The padding of a divisor may hold zeros, and 0/0 is NaN: there it is 1.
-    reflected = function is Tensor.__rtruediv__
-    if isinstance(input if reflected else other, RaggedBatch):
-        if function in _IN_PLACE_DIVISIONS:
-            raise refusal(function, "dividing in place by a ragged batch has no exact rule; x = x / y has")
-        return _binary(function, input, other, kwargs, lambda _left, _right: Padding.FINITE, fill=1.0)
-    return _binary(function, input, other, kwargs, lambda left, _: left)
-
-
-_IN_PLACE_DIVISIONS = (Tensor.div_, Tensor.__itruediv__)
-
-
-def _binary(
-    function: Callable[..., Any], left: Any, right: Any, kwargs: dict[str, Any], padding_of: Known,
-    fill: float | None = None,
-) -> RaggedBatch:  # fmt: skip
-    if kwargs.get("out") is not None:
-        raise refusal(function, "out= has no exact rule")
-    aligned = align(function, (left, right), fill)
-    first, second = aligned.values
-    result = function(first, second, **kwargs)
-    padding = padding_of(*aligned.padding)
-    if result is first and isinstance(left, RaggedBatch):  # in place
-        left.replace_canvas(result, padding)
-        return left
-    return aligned.batch(result, padding)
+@register_rule(*spellings("glu"), any_layout=True)
+def glu(function: Callable[..., Any], input: RaggedBatch, dim: int = -1) -> RaggedBatch:
+    """Gate one half of a plain axis by the other: (N, 2 C, *spatial) -> (N, C, *spatial)."""
+    if input.layout[dim] or dim % input.dim() == 0:
+        raise refusal(function, f"axis {dim} runs over images or space; only plain axes can be halved")
+    return input.with_canvas(function(input.settled(), dim), max(input.padding, Padding.FINITE)).kept_finite()

@@ -11,7 +11,7 @@ from anysize.errors import ImageSizeError
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.statistics import normalise_over_real_pixels
+from anysize.ragged.statistics import normalise_over_real_pixels, normalise_traced
 
 __all__: list[str] = []
 
@@ -27,11 +27,12 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    ranks: Any = None,
 ) -> RaggedBatch | RaggedGroup:
     """Normalise each channel: (N, C, *spatial) -> the same (Ioffe and Szegedy 2015).
 
     In training the statistics, and the running ones updated from them, are those of the real pixels of all images, on
-    whatever canvases they lie; in evaluation the running ones are used.
+    whatever canvases they lie (and, with ``ranks``, of all ranks); in evaluation the running ones are used.
 
     Raises:
         ImageSizeError: in training, fewer than two real pixels a channel.
@@ -45,16 +46,22 @@ def batch_norm(
             for part in parts
         ]
     else:
-        if input.num_real < 2:
-            raise ImageSizeError(
-                "batch_norm in training was given one real pixel per channel; a variance needs two or more",
-                hint="use larger images, more images per batch, or freeze the BatchNorm statistics (module.eval())",
-            )
         weight, bias = _at_least_float32(weight), _at_least_float32(bias)  # as the statistics are
-        results, mean, variance = normalise_over_real_pixels(parts, weight, bias, eps)
-        unbiased = variance * (input.num_real / (input.num_real - 1))
+        num_real: int | Tensor
+        if torch.compiler.is_compiling():
+            if len(parts) > 1 or ranks is not None:
+                raise refusal(function, "in a compiled model it takes one batch of one rank")
+            result, mean, variance, count = normalise_traced(parts[0], weight, bias, eps)
+            results, num_real = [result], count
+        else:
+            if input.num_real < 2 and ranks is None:
+                raise ImageSizeError(
+                    "batch_norm in training was given one real pixel per channel; a variance needs two or more",
+                    hint="use larger images, more images per batch, or freeze the BatchNorm statistics (module.eval())",
+                )
+            results, mean, variance, num_real = normalise_over_real_pixels(parts, weight, bias, eps, ranks)
         _update(running_mean, mean, momentum)
-        _update(running_var, unbiased, momentum)
+        _update(running_var, variance * (num_real / (num_real - 1)), momentum)
     batches = [part.with_canvas(result, Padding.FINITE) for part, result in zip(parts, results, strict=True)]
     return RaggedGroup(batches) if isinstance(input, RaggedGroup) else batches[0]
 

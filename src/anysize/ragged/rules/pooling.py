@@ -1,7 +1,7 @@
-"""Pooling: local windows that never see the padding, and global pools over the real pixels only."""
+"""Pooling in local windows, of which those along an image's border see nothing of what lies beyond."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
-from anysize.ragged.padding import sum_over_real_pixels
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.windows import output_lengths, per_axis
 from anysize.sizes import Window
@@ -18,7 +17,10 @@ from anysize.sizes import Window
 __all__: list[str] = []
 
 
-@register_rule(functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)
+@register_rule(
+    functional.max_pool1d, functional.max_pool2d, functional.max_pool3d,
+    torch.max_pool1d, torch.max_pool2d, torch.max_pool3d,
+)  # fmt: skip
 def max_pool(
     function: Callable[..., Any],
     input: RaggedBatch,
@@ -30,27 +32,22 @@ def max_pool(
     return_indices: bool = False,  # noqa: ARG001 - true is another function, refused below
 ) -> RaggedBatch:
     """Take the maximum in windows: (N, C, *spatial) -> (N, C, *spatial')."""
-    axes = input.spatial_axes
-    pads = per_axis(padding, axes)
-    windows = [
-        Window(kernel=k, stride=s, padding_before=p, padding_after=p, dilation=d, ceil_mode=ceil_mode)
-        for k, s, p, d in zip(
-            per_axis(kernel_size, axes),
-            per_axis(kernel_size if stride is None or stride == [] else stride, axes),
-            pads,
-            per_axis(dilation, axes),
-            strict=True,
-        )
-    ]
+    windows = _windows(input.spatial_axes, kernel_size, stride, padding, dilation, ceil_mode)
     lengths = output_lengths(function, input, windows)
-    if ceil_mode or any(pads):
+    options = (kernel_size, _strides(kernel_size, stride), padding, dilation, ceil_mode)
+    if ceil_mode or any(window.padding_after for window in windows):
         # Windows hang over the border. The lowest finite number, not -inf: padding stays finite, and Inductor
         # miscompiles max-pooling over -inf on CPUs.
-        result = function(input.masked(torch.finfo(input.dtype).min), kernel_size, stride, padding, dilation, ceil_mode)
+        lowest = torch.finfo(input.dtype).min
+        if torch.compiler.is_compiling():
+            result = function(input.masked(lowest), *options)
+        else:
+            with input.lent(lowest) as canvas:
+                result = function(canvas, *options)
         # Windows that saw nothing but the fill hold it now: the next sum or product would overflow to infinity, and
         # a zero gradient times infinity is NaN. The backward pass needs positions, not values.
         return RaggedBatch.laid_out(result, lengths, Padding.FINITE).with_zeros()
-    result = function(input.settled(), kernel_size, stride, padding, dilation, ceil_mode)
+    result = function(input.settled(), *options)
     return RaggedBatch.laid_out(result, lengths, Padding.FINITE)
 
 
@@ -65,36 +62,91 @@ def avg_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> RaggedBatch:
-    """Average in windows that lie inside the image: (N, C, *spatial) -> (N, C, *spatial')."""
-    axes = input.spatial_axes
-    if ceil_mode or any(per_axis(padding, axes)):
-        raise refusal(function, "average pooling is exact for padding=0 and ceil_mode=False only")
-    strides = per_axis(kernel_size if stride is None or stride == [] else stride, axes)
-    windows = [Window(kernel=k, stride=s) for k, s in zip(per_axis(kernel_size, axes), strides, strict=True)]
+    """Average in windows: (N, C, *spatial) -> (N, C, *spatial')."""
+    windows = _windows(input.spatial_axes, kernel_size, stride, padding, 1, ceil_mode)
     lengths = output_lengths(function, input, windows)
-    extra = {} if divisor_override is None else {"divisor_override": divisor_override}
-    result = function(input.settled(), kernel_size, strides, padding, ceil_mode, count_include_pad, **extra)
-    return RaggedBatch.laid_out(result, lengths, Padding.FINITE)
+    if _inside(input, windows, lengths):
+        result = _averages(input.settled(), windows, divisor_override)
+    elif divisor_override is not None or (count_include_pad and not ceil_mode):
+        result = _averages(input.cleared(), windows, divisor_override)
+    else:
+        # The mean over whole windows, made that over what counts: of a sum, half precision would overflow.
+        whole = _averages(input.cleared(), windows, None)
+        result = (whole * _shares(input, windows, whole.shape[2:], count_include_pad)).to(whole.dtype)
+    return RaggedBatch.laid_out(result, lengths, Padding.FINITE).kept_finite()
 
 
-@register_rule(functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d)
-def adaptive_avg_pool(function: Callable[..., Any], input: RaggedBatch, output_size: Any) -> RaggedBatch:
-    """Average each image over all its pixels: (N, C, *spatial) -> (N, C, 1, ...), images of one pixel."""
-    _require_global(function, output_size)
-    return _one_pixel(input, _global_mean(input))
+def _inside(input: RaggedBatch, windows: Sequence[Window], lengths: Sequence[Length]) -> bool:
+    """Whether it is known that all windows lie within their images."""
+    for window, length, outputs in zip(windows, input.lengths, lengths, strict=True):
+        if window.padding_before:
+            return False
+        if window.ceil_mode:
+            before, after = length.known, outputs.known
+            if before is None or after is None:
+                return False
+            if any((n - 1) * window.stride + window.kernel > pixels for pixels, n in zip(before, after, strict=True)):
+                return False
+    return True
 
 
-@register_rule(functional.adaptive_max_pool1d, functional.adaptive_max_pool2d, functional.adaptive_max_pool3d)
-def adaptive_max_pool(
+def _averages(canvas: Tensor, windows: Sequence[Window], divisor: int | None) -> Tensor:
+    """Sum in windows and divide by one number, by default the pixels of a window: (N, C, *spatial)."""
+    is_line = len(windows) == 1
+    if is_line:  # avg_pool1d has no divisor
+        canvas, windows = canvas.unsqueeze(2), (Window(kernel=1), *windows)
+    kernel = tuple(window.kernel for window in windows)
+    pool = functional.avg_pool3d if len(windows) == 3 else functional.avg_pool2d
+    result: Tensor = pool(
+        canvas,
+        kernel,
+        tuple(window.stride for window in windows),
+        tuple(window.padding_before for window in windows),
+        windows[-1].ceil_mode,
+        True,
+        math.prod(kernel) if divisor is None else divisor,
+    )
+    return result.squeeze(2) if is_line else result
+
+
+def _shares(input: RaggedBatch, windows: Sequence[Window], extents: Sequence[int], include_padding: bool) -> Tensor:
+    """Return by how much more than the pixels that count a window has: (N, 1, *extents)."""
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    shares = torch.ones((), dtype=dtype, device=input.device)
+    for axis, (window, extent) in enumerate(zip(windows, extents, strict=True)):
+        length = input.lengths[axis].tensor(input.device)[:, None]  # (N, 1)
+        start = torch.arange(extent, device=input.device) * window.stride - window.padding_before
+        if include_padding:  # the padding that was asked for, but no more than that
+            counts = torch.minimum(start + window.kernel, length + window.padding_after) - start
+        else:
+            counts = torch.minimum(start + window.kernel, length) - start.clamp(min=0)
+        shape = [-1, *(1,) * (input.dim() - 1)]
+        shape[2 + axis] = extent
+        # Beyond the image there may be none.
+        shares = shares * (window.kernel / counts.clamp(min=1).to(dtype)).reshape(shape)
+    return shares
+
+
+@register_rule(functional.lp_pool1d, functional.lp_pool2d, functional.lp_pool3d)
+def lp_pool(
     function: Callable[..., Any],
     input: RaggedBatch,
-    output_size: Any,
-    return_indices: bool = False,  # noqa: ARG001 - true is another function, refused below
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
 ) -> RaggedBatch:
-    """Take each image's maximum over all its pixels: (N, C, *spatial) -> (N, C, 1, ...), images of one pixel."""
-    _require_global(function, output_size)
-    # The pool itself is called, not amax: of several equal maxima it sends the gradient to the first alone.
-    return _one_pixel(input, function(input.masked(torch.finfo(input.dtype).min), output_size))
+    """Take the power average in windows: (N, C, *spatial) -> (N, C, *spatial')."""
+    axes = input.spatial_axes
+    if math.isinf(norm_type):
+        raise refusal(function, "an infinite norm is a maximum: use max_pool on the absolute values")
+    average = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}[axes]
+    # Ones around the images, before both powers: their derivatives are finite there, whatever the exponents.
+    powers = input.with_canvas(input.masked(1.0).pow(norm_type), Padding.FINITE)
+    means = avg_pool(average, powers, kernel_size, stride, 0, ceil_mode)
+    total = means.masked(1.0)
+    total = (torch.sign(total) * functional.relu(torch.abs(total))) * math.prod(per_axis(kernel_size, axes))
+    return means.with_canvas(total.pow(1.0 / norm_type), Padding.FINITE)
 
 
 @register_rule(
@@ -110,73 +162,19 @@ def max_pool_with_indices(function: Callable[..., Any], *args: Any, **kwargs: An
     raise refusal(function, "return_indices=True gives positions on the canvas, not on each image")
 
 
-@register_rule(torch.mean, Tensor.mean)
-def mean(
-    function: Callable[..., Any], input: RaggedBatch, dim: Any = None, keepdim: bool = False, **options: Any
-) -> RaggedBatch | Tensor:
-    """Average over all spatial axes: (N, C, *spatial) -> a plain (N, C), or (N, C, 1, ...), images of one pixel."""
-    _require_spatial(function, input, dim, options)
-    return _reduced(input, _global_mean(input), keepdim=keepdim)
+def _strides(kernel_size: Any, stride: Any) -> Any:
+    """The stride, or the kernel's size where none is given."""
+    return kernel_size if stride is None or stride in ([], ()) else stride
 
 
-@register_rule(torch.sum, Tensor.sum)
-def sum_(
-    function: Callable[..., Any], input: RaggedBatch, dim: Any = None, keepdim: bool = False, **options: Any
-) -> RaggedBatch | Tensor:
-    """Sum over all spatial axes: (N, C, *spatial) -> a plain (N, C), or (N, C, 1, ...), images of one pixel."""
-    _require_spatial(function, input, dim, options)
-    return _reduced(input, _real_sum(input, input.dtype), keepdim=keepdim)
-
-
-@register_rule(torch.amax, Tensor.amax)
-def amax(
-    function: Callable[..., Any], input: RaggedBatch, dim: Any = (), keepdim: bool = False
-) -> RaggedBatch | Tensor:
-    """Maximum over all spatial axes: (N, C, *spatial) -> a plain (N, C), or (N, C, 1, ...), images of one pixel."""
-    axes = _require_spatial(function, input, dim, {})
-    return _reduced(input, input.masked(torch.finfo(input.dtype).min).amax(axes, keepdim=True), keepdim=keepdim)
-
-
-def _real_sum(input: RaggedBatch, dtype: torch.dtype) -> Tensor:
-    """Sum each image over its pixels: (N, C, 1, ...)."""
-    canvas = input.zeroed().to(dtype)
-    if torch.compiler.is_compiling():
-        return canvas.sum(tuple(range(2, canvas.dim())), keepdim=True)
-    return sum_over_real_pixels(canvas, input.columns)
-
-
-def _global_mean(input: RaggedBatch) -> Tensor:
-    """Average each image over its pixels: (N, C, 1, ...)."""
-    # In float32 at least, as the native kernel: half precision holds neither the sum nor an area over 65,504.
-    total = _real_sum(input, torch.promote_types(input.dtype, torch.float32))
-    area = math.prod(input.lengths[1:], start=input.lengths[0])
-    return (total / area.tensor(total.device).reshape(-1, *(1,) * (total.dim() - 1))).to(input.dtype)
-
-
-def _one_pixel(input: RaggedBatch, values: Tensor) -> RaggedBatch:
-    """Make a batch of images of one pixel of ``values`` (N, C, 1, ...)."""
-    one = Length((1,) * len(input))
-    return RaggedBatch.laid_out(values, (one,) * input.spatial_axes, Padding.ZERO)
-
-
-def _reduced(input: RaggedBatch, values: Tensor, *, keepdim: bool) -> RaggedBatch | Tensor:
-    return _one_pixel(input, values) if keepdim else values.flatten(1)
-
-
-def _require_global(function: Callable[..., Any], output_size: Any) -> None:
-    wanted = output_size if isinstance(output_size, list | tuple) else [output_size]
-    if any(length != 1 for length in wanted):
-        raise refusal(function, f"adaptive pooling is exact for output size 1 only, not {output_size}")
-
-
-def _require_spatial(
-    function: Callable[..., Any], input: RaggedBatch, dim: Any, options: dict[str, Any]
-) -> tuple[int, ...]:
-    """Accept a reduction over exactly the spatial axes, and nothing else."""
-    if any(value is not None for value in options.values()):
-        raise refusal(function, f"the options {sorted(options)} have no exact rule")
-    spatial = tuple(range(2, input.dim()))
-    given = () if dim is None else tuple(dim) if isinstance(dim, list | tuple) else (dim,)
-    if tuple(sorted(axis % input.dim() for axis in given)) != spatial:
-        raise refusal(function, f"it reduces over axes {dim}; only all spatial axes {spatial} together are exact")
-    return spatial
+def _windows(axes: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> list[Window]:
+    return [
+        Window(kernel=k, stride=s, padding_before=p, padding_after=p, dilation=d, ceil_mode=ceil_mode)
+        for k, s, p, d in zip(
+            per_axis(kernel_size, axes),
+            per_axis(_strides(kernel_size, stride), axes),
+            per_axis(padding, axes),
+            per_axis(dilation, axes),
+            strict=True,
+        )
+    ]

@@ -33,7 +33,7 @@ LADDERS: dict[int, tuple[tuple[tuple[int, ...], ...], ...]] = {
 }
 """For each number of spatial axes the sizes that are tried, in this order, until the model takes them alone."""
 
-_CHANCE = {"StochasticDepth": ("p",), "DropPath": ("drop_prob",), "DropBlock2d": ("drop_prob",)}
+_CHANCE = ("StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d")  # in torchvision and timm
 _DROPOUTS = {
     getattr(place, name)
     for place in (functional, torch)
@@ -57,10 +57,11 @@ class WithoutDropout(TorchFunctionMode):
 
 def prepared(model: nn.Module, *, randomise: bool, seed: int) -> nn.Module:
     """Copy ``model``, without stochastic depth, on the CPU, and with random parameters where asked."""
-    own = copy.deepcopy(model).cpu().requires_grad_(True)
+    own = copy.deepcopy(model).cpu().requires_grad_(True)  # of frozen parameters, too, a rule has to send gradients
     for module in own.modules():
-        for attribute in _CHANCE.get(type(module).__name__, ()):
-            setattr(module, attribute, 0.0)
+        for attribute in ("p", "drop_prob"):
+            if type(module).__name__ in _CHANCE and hasattr(module, attribute):
+                setattr(module, attribute, 0.0)
     if randomise:
         _randomise(own, torch.Generator().manual_seed(seed))
     return own

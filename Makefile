@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench wheel clean
+.PHONY: help demo test test-slow lint format docs zoo bench wheel clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,8 +28,16 @@ format: $(VENV)/.dev  ## let ruff format and mend what it can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.demo  ## the benchmarks of the README, on this machine
+docs: $(VENV)/.dev  ## write the generated page of docs/: which functions have a rule
+	$(BIN)/python docs/functions_table.py
+
+zoo: $(VENV)/.dev  ## verify the networks of timm, torchvision and segmentation_models_pytorch: docs/zoo.md (25 minutes)
+	$(BIN)/python benchmarks/zoo_table.py
+
+bench: $(VENV)/.dev  ## the benchmarks of the README, on this machine (an hour)
 	$(BIN)/python benchmarks/native_vs_fixed.py
+	$(BIN)/python benchmarks/exactness_tax.py
+	$(BIN)/python benchmarks/compiled.py
 
 wheel: $(VENV)/.dev  ## build the wheel
 	$(BIN)/python -m build --wheel

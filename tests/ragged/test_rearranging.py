@@ -1,5 +1,6 @@
 """What rearranging refuses, in full, and what it leaves as it is: layouts, views, memory."""
 
+import operator
 import re
 from typing import Any
 

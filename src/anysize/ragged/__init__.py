@@ -3,6 +3,7 @@
 import anysize.ragged.rules
 import anysize.ragged.synchronised  # noqa: F401
 from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.each import each_image
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.lengths import Length
 from anysize.ragged.registry import register_rule, registered_functions
@@ -14,6 +15,7 @@ __all__ = [
     "RaggedBatch",
     "RaggedGroup",
     "VerifyReport",
+    "each_image",
     "register_rule",
     "registered_functions",
     "verify",

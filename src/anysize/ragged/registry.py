@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from anysize.errors import UnsupportedOperatorError
 
-__all__ = ["Rule", "lookup_rule", "refusal", "register_rule", "registered_functions", "spellings"]
+__all__ = ["Rule", "function_name", "lookup_rule", "refusal", "register_rule", "registered_functions", "spellings"]
 
 Function = Callable[..., Any]
 R = TypeVar("R", bound=Function)
@@ -87,7 +87,7 @@ def lookup_rule(function: Function) -> Rule | None:
 
 def refusal(function: Function, reason: str) -> UnsupportedOperatorError:
     """Make the error that refuses ``function``: name, module path and ``reason``."""
-    name = _name(function)
+    name = function_name(function)
     path = _module_path()
     place = f" (called in {path})" if path else ""
     return UnsupportedOperatorError(
@@ -96,7 +96,7 @@ def refusal(function: Function, reason: str) -> UnsupportedOperatorError:
     )
 
 
-def _name(function: Function) -> str:
+def function_name(function: Function) -> str:
     """Return the name by which people know ``function``; its own may be that of an inner one."""
     for prefix, place in (("torch.nn.functional", functional), ("torch", torch), ("torch.Tensor", torch.Tensor)):
         for name in dir(place):

@@ -87,7 +87,7 @@ def verify_one(name: str) -> dict[str, Any]:
     except AnysizeError as error:
         return {"verdict": "not run", "detail": error.message.splitlines()[0]}
     verdict = "exact" if report.exact else "fails" if report.failed else "WRONG"
-    detail = "" if report.exact else report.verdict
+    detail = ("casts to float32 inside" if report.casts else "") if report.exact else report.verdict
     if not report.exact and not report.failed and all(entry.exact for entry in report.entries):
         verdict = "refused"
         detail = "; ".join(dict.fromkeys(f"{failure.function or failure.why}" for failure in report.refused))
@@ -96,6 +96,7 @@ def verify_one(name: str) -> dict[str, Any]:
         "detail": detail,
         "sizes": ["x".join(map(str, size)) for size in report.sizes],
         "sizes_reason": report.sizes_reason,
+        "casts": report.casts,
         "refused": [[failure.mode, failure.function, failure.module, failure.why] for failure in report.refused],
         "failed": [[failure.mode, failure.module, failure.why] for failure in report.failed],
         "evaluation": largest(e.error for e in report.entries if e.mode == "evaluation" and "grad" not in e.kind),

@@ -1,6 +1,6 @@
 """Write docs/functions.md: every torch function that has a rule, by family, from the registry itself.
 
-    python docs/functions_table.py
+python docs/functions_table.py
 """
 
 import inspect

@@ -42,6 +42,32 @@ def verified(model: nn.Module, **options: Any) -> VerifyReport:
     return verify(model, **{"sizes": SIZES, "dtype": torch.float64, **options})
 
 
+class CastsInside(nn.Module):
+    """Computes a gate in float32 whatever it is given, as some normalisation layers do."""
+
+    def __init__(self, *, leaks: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.leaks = leaks
+
+    def forward(self, images: Any) -> Any:
+        maps = self.conv(images)
+        gate = maps.float().square().mean((2, 3), keepdim=True).rsqrt().to(maps.dtype)
+        if self.leaks and hasattr(maps, "canvas"):
+            gate = gate * 1.01
+        return maps * gate
+
+
+def test_a_model_that_computes_in_float32_inside_is_judged_as_such() -> None:
+    report = verify(CastsInside(leaks=False))
+    assert report.exact, str(report)
+    assert report.casts
+    assert "note   the model casts float64 to a narrower dtype inside: judged as float32" in str(report)
+    assert 1e-12 < report.max_error < 1e-5
+    assert not verify(CastsInside(leaks=True)).exact
+    assert not verify(nn.Conv2d(3, 4, 3)).casts
+
+
 def test_an_exact_model() -> None:
     report = verify(create_model("resnet9", num_classes=3, width=4))
     assert report.exact

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from anysize.errors import UsageError
 
-__all__ = ["LADDERS", "WithoutDropout", "draw_images", "first_convolution", "prepared"]
+__all__ = ["LADDERS", "NarrowingWatch", "WithoutDropout", "draw_images", "first_convolution", "prepared"]
 
 LADDERS: dict[int, tuple[tuple[tuple[int, ...], ...], ...]] = {
     1: (((33,), (47,), (64,), (41,)), ((193,), (235,), (256,), (177,)), ((64,), (96,), (160,))),
@@ -53,6 +54,22 @@ class WithoutDropout(TorchFunctionMode):
         if func in _DROPOUTS:
             return args[0] if args else kwargs["input"]
         return func(*args, **kwargs)
+
+
+class NarrowingWatch(TorchDispatchMode):
+    """Sees whether a run in float64 casts to a narrower dtype inside, as layers do that compute "in float32"."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.narrows: bool = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].dtype == torch.float64:
+            self.narrows = self.narrows or (result.is_floating_point() and result.dtype != torch.float64)
+        return result
 
 
 def prepared(model: nn.Module, *, randomise: bool, seed: int) -> nn.Module:

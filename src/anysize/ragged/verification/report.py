@@ -85,6 +85,8 @@ class VerifyReport:
     """The sizes of the images."""
     sizes_reason: str
     """Why these and no smaller or odder ones; empty for the first choice and for the caller's own."""
+    casts: bool
+    """The model casts to a narrower dtype inside, so that its errors in float64 are judged as those of float32."""
 
     @property
     def verdict(self) -> str:
@@ -106,6 +108,8 @@ class VerifyReport:
         """The report as a table: mode, dtype, output, error, tolerance; then the verdict."""
         sizes = ", ".join(format_size(size) for size in self.sizes)
         lines = [f"sizes  {sizes}" + (f" ({self.sizes_reason})" if self.sizes_reason else "")]
+        if self.casts:
+            lines.append("note   the model casts float64 to a narrower dtype inside: judged as float32")
         if self.entries:
             named = [
                 (entry, f"{entry.kind} of {entry.output}" if entry.output else entry.kind) for entry in self.entries

@@ -29,7 +29,7 @@ from anysize.ragged.verification.comparison import (
 )
 from anysize.ragged.verification.deviation import first_deviation
 from anysize.ragged.verification.outputs import largest
-from anysize.ragged.verification.preparation import LADDERS, draw_images, first_convolution, prepared
+from anysize.ragged.verification.preparation import LADDERS, NarrowingWatch, draw_images, first_convolution, prepared
 from anysize.ragged.verification.report import Deviation, Entry, Failure, VerifyReport, largest_value_error
 
 __all__ = ["TOLERANCES", "verify"]
@@ -61,6 +61,7 @@ class _Findings:
     refused: list[Failure] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     first: Deviation | None = None
+    casts: bool = False
 
     def give_up(self, error: Exception, model: nn.Module, mode: str, dtype: torch.dtype) -> None:
         """Record a run that ended in an exception."""
@@ -88,6 +89,7 @@ class _Findings:
             first_deviation=self.first,
             sizes=sizes,
             sizes_reason=reason,
+            casts=self.casts,
         )
 
 
@@ -167,7 +169,7 @@ def verify(
         torch.manual_seed(seed)
         base = prepared(model, randomise=randomise, seed=seed)
         images, reason = _accepted_images(base, in_channels, sizes, modes, _double_device(place), seed)
-        findings = _Findings()
+        findings = _Findings(casts=_casts(base, images, _double_device(place)))
         for mode in modes:
             _verify_mode(findings, base, images, mode, dtype, place, tolerance, seed)
     return findings.report(tuple(tuple(image.shape[1:]) for image in images), reason)
@@ -177,7 +179,8 @@ def _verify_mode(
     findings: _Findings, base: nn.Module, images: list[Tensor], mode: str, working: torch.dtype, device: torch.device,
     tolerance: float | None, seed: int,
 ) -> None:  # fmt: skip
-    tolerances = TOLERANCES[torch.float64] if tolerance is None else (tolerance, 100 * tolerance)
+    judged_as = torch.float32 if findings.casts else torch.float64
+    tolerances = TOLERANCES[judged_as] if tolerance is None else (tolerance, 100 * tolerance)
     trial = _Trial(base, images, mode, torch.float64, _double_device(device), tolerances, seed)
     exact_truth = _verify_trial(findings, trial, None)
     if exact_truth is not None and working != torch.float64:  # what float64 refuses, others would as well
@@ -307,6 +310,13 @@ def _accepted_images(
         f"in {reasons[-1]}",
         hint="pass sizes= that the model takes, each image alone",
     )
+
+
+def _casts(base: nn.Module, images: list[Tensor], device: torch.device) -> bool:
+    """Whether the model alone, in float64, casts to a narrower dtype inside."""
+    with NarrowingWatch() as watch, torch.no_grad():
+        alone(_copied(base, "evaluation", torch.float64, device), [images[0].to(device, torch.float64)])
+    return bool(watch.narrows)
 
 
 def _copied(base: nn.Module, mode: str, dtype: torch.dtype, device: torch.device) -> nn.Module:

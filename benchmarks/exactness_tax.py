@@ -163,9 +163,10 @@ def print_peak(name: str, mode: str, side: str, num_batches: int) -> None:
     model = named_model(MODELS[name]).to(memory_format=torch.channels_last)
     step = make_step(model, training=mode == "training", autocast=False, device=torch.device("cpu"))
     made = batches(torch.device("cpu"), torch.float32, 32 if name == "deeplabv3plus" else 1, num_batches)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(2):
         timed(step, inputs_of(side, made), torch.device("cpu"))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def kinds() -> Iterator[str]:

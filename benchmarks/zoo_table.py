@@ -83,7 +83,7 @@ def verify_one(name: str) -> dict[str, Any]:
     from anysize.ragged import verify
 
     try:
-        report = verify(named_model(name), dtype=torch.float64)
+        report = verify(named_model(name), in_channels=3, dtype=torch.float64)
     except AnysizeError as error:
         return {"verdict": "not run", "detail": error.message.splitlines()[0]}
     verdict = "exact" if report.exact else "fails" if report.failed else "WRONG"

@@ -119,7 +119,17 @@ def test_lengths_are_cut_with_the_group() -> None:
     expected = torch.stack([image.mean((1, 2)) for image in images])
     for batch in (RaggedBatch.from_images(images), grouped(images, (2, 3))):
         area = batch.shape[2] * batch.shape[3]
-        assert relative_error(batch.sum((2, 3)) / area, expected) <= 1e-12
+        assert relative_error((batch.sum((2, 3), keepdim=True) / area).flatten(1), expected) <= 1e-12
         assert relative_error((batch / area).sum((2, 3)), expected) <= 1e-12
-    with pytest.raises(MixedSizesError, match="whose first axis is not the images'"):
-        torch.ones(3, 2) * area
+
+
+def test_lengths_do_not_guess_what_a_plain_tensor_is() -> None:
+    """Five images, five channels: a weight of five entries is no number an image."""
+    batch = RaggedBatch.from_images(random_images(SIZES, 5))
+    for tensor in (torch.ones(5), torch.ones(5, 5), torch.ones(5, 5, 1, 1), torch.tensor(2.0)):
+        with pytest.raises(MixedSizesError, match="whether its first axis is the images' cannot be known"):
+            tensor * batch.shape[2]
+        with pytest.raises(MixedSizesError, match="met a plain tensor"):
+            batch.shape[2] / tensor
+    alike = RaggedBatch.from_images(random_images(((4, 6), (4, 6)), 2))
+    assert torch.equal(torch.ones(2) * alike.shape[2], torch.full((2,), 4.0))

@@ -1,5 +1,6 @@
 """Batch normalisation where numbers are hard: large means, constants, half precision, second derivatives."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anysize.errors import ImageSizeError
-from anysize.ragged import RaggedBatch
-from oracle import OneByOne, random_images, randomise
+from anysize.ragged import RaggedBatch, statistics
+from oracle import OneByOne, random_images, randomise, relative_error
 
 SIZES = ((11, 64), (64, 11), (37, 30))
 
@@ -179,3 +180,37 @@ def test_the_variance_does_not_cancel_however_little_padding_there_is(narrow: in
     norm(RaggedBatch.from_images(images))
     pixels = torch.cat([image.flatten(1) for image in images], dim=1).double()
     assert torch.allclose(norm.running_var.double(), pixels.var(dim=1), rtol=3e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_the_statistics_of_a_gpu(dtype: torch.dtype, offset: float) -> None:
+    """Two passes that never ask; they can be run on a CPU as well. One odd image must not spoil them."""
+    images = [image[:4] for image in random_images(((1, 1), (30, 41), (50, 20)), 4)]
+    images[0] = images[0] * 0 + 100.0
+    images = [(image + offset).to(dtype) for image in images]
+    batch = RaggedBatch.from_images(images)
+    pixels = torch.cat([image.flatten(1) for image in images], 1).double()
+    ratio = batch.canvas[:, 0].numel() / batch.num_real
+    mean, variance = statistics._two_pass_statistics(batch.canvas, batch.columns, ratio)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-5}[dtype]
+    assert relative_error(mean.double(), pixels.mean(1)) <= tolerance
+    assert relative_error(variance.double(), pixels.var(1, correction=0)) <= 10 * tolerance
+    assert bool((batch.canvas[~batch.mask.expand_as(batch.canvas)] == 0).all())
+
+
+def test_gradients_in_half_precision_do_not_lean_to_one_side() -> None:
+    """A factor that is rounded before the product errs in the same direction in every pixel."""
+    images = random_images(((20, 31), (13, 40)), 6)
+    norm = randomise(nn.BatchNorm2d(6)).bfloat16()
+    truth = copy.deepcopy(norm).double()
+    sums = []
+    for module, dtype in ((norm, torch.bfloat16), (truth, torch.float64)):
+        leaves = [image.bfloat16().to(dtype).requires_grad_() for image in images]
+        weights = random_images(((20, 31), (13, 40)), 6, seed=3)
+        maps = module(RaggedBatch.from_images(leaves)).unbind()
+        sum((a.double() * b.bfloat16().double()).sum() for a, b in zip(maps, weights, strict=True)).backward()
+        sums.append([leaf.grad.double() for leaf in leaves])
+    for mine, true in zip(*sums, strict=True):
+        scale = (mine * true).sum((1, 2)) / true.square().sum((1, 2))  # 1 but for rounding that leans
+        assert float((scale - 1).abs().max()) < 1e-3

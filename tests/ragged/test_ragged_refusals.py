@@ -191,7 +191,7 @@ def test_images_that_are_too_small() -> None:
         f"image 1 of the batch is 5x7 {where} conv2d, which needs at least 9x3{hint}"
     )
     assert refused(lambda: nn.MaxPool2d(6, padding=1)(batch((9, 3))), ImageSizeError) == (
-        f"image 0 of the batch is 9x3 {where} max_pool2d, which needs at least 4x4{hint}"
+        f"image 0 of the batch is 9x3 {where} max_pool2d in MaxPool2d, which needs at least 4x4{hint}"
     )
     assert refused(lambda: F.avg_pool2d(batch((1, 3), (3, 3)), (2, 3)), ImageSizeError) == (
         f"image 0 of the batch is 1x3 {where} avg_pool2d, which needs at least 2x3{hint}"

@@ -74,11 +74,6 @@ REFUSALS: list[tuple[str, Any, str]] = [
         "its ragged batches have their axes in different orders",
     ),
     (
-        "torch.stack",
-        lambda x: torch.stack([x, x]),
-        "the new axis would stand in front, and the first must stay that of the images",
-    ),
-    (
         "torch.Tensor.split",
         lambda x: x.split(1),
         "it would divide the images among batches; x[i:j] takes some of them",

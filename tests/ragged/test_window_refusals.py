@@ -60,7 +60,7 @@ def test_images_without_the_pixels_that_are_copied() -> None:
     )
     circular = nn.Conv2d(4, 4, 9, padding=4, padding_mode="circular")
     assert refused(lambda: circular(batch((9, 9), (3, 5))), ImageSizeError) == (
-        f"image 1 of the batch is 3x5 {WHERE} pad, which needs at least 4x4{SMALLER}"
+        f"image 1 of the batch is 3x5 {WHERE} pad in Conv2d, which needs at least 4x4{SMALLER}"
     )
 
 

@@ -190,24 +190,34 @@ def test_a_compiled_graph_stops_at_images_that_do_not_fit() -> None:
         small(one)
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-def test_checkpointing(reentrant: bool) -> None:
+def test_checkpointing() -> None:
     model = randomise(Net().double())
     truth = copy.deepcopy(model)
     expected = gradients(truth, truth(RaggedBatch.from_images(images_of())))
-
-    def run(images: Any) -> Tensor:
-        if reentrant:  # it sees only tensors among its arguments
-            flag = torch.zeros((), requires_grad=True)
-            maps = checkpoint(lambda _, x=images: model.stem(x).canvas, flag, use_reentrant=True)
-            del maps
-            pytest.skip("reentrant checkpoints take and give tensors only, by torch's own definition")
-        maps = checkpoint(model.stem, images, use_reentrant=False)
-        branch = checkpoint(model.branch, maps, use_reentrant=False)
-        return model.head(model.pool(maps + branch * model.gate(maps)).mean((2, 3)))
-
-    got = gradients(model, run(RaggedBatch.from_images(images_of())))
+    maps = checkpoint(model.stem, RaggedBatch.from_images(images_of()), use_reentrant=False)
+    branch = checkpoint(model.branch, maps, use_reentrant=False)
+    got = gradients(model, model.head(model.pool(maps + branch * model.gate(maps)).mean((2, 3))))
     assert close(got, expected, 1e-12)
+
+
+def test_a_checkpoint_of_memory_of_the_users_own() -> None:
+    """The forward pass runs twice and must find the batch as it was."""
+    model = nn.Sequential(Turned(), nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True)).double()
+    canvas = RaggedBatch.from_images(images_of()).canvas
+    for grad_before in (False, True):
+        leaf = canvas.clone().requires_grad_()
+        batch = RaggedBatch(leaf, SIZES)
+        with torch.set_grad_enabled(grad_before):
+            model(batch)
+        checkpoint(model, batch, use_reentrant=False).mean((2, 3)).sum().backward()
+        assert leaf.grad is not None
+        assert float(leaf.grad.abs().max()) > 0
+        assert batch.canvas is leaf
+
+
+class Turned(nn.Module):
+    def forward(self, images: Any) -> Any:
+        return images.permute(0, 2, 3, 1).permute(0, 3, 1, 2).chunk(1, 1)[0]
 
 
 def test_functional_call_and_deepcopy() -> None:

@@ -29,6 +29,8 @@ def verify_named(config: VerifyConfig) -> Iterator[tuple[str, VerifyReport]]:
     for name in config.require_models():
         report = verify(
             _model(name, config.weights),
+            # The libraries' networks are for colour; a first convolution behind a space-to-depth would mislead.
+            in_channels=3 if ":" in name else None,
             sizes=config.parsed_sizes(),
             dtype=getattr(torch, config.dtype),
             device=device,

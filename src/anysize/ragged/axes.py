@@ -13,7 +13,9 @@ from anysize.ragged.layouts import Layout, spatial_view
 from anysize.ragged.lengths import Length, lengths_of_sizes
 from anysize.ragged.registry import refusal
 
-__all__ = ["axis_of", "each_alone", "images_of", "lay_alone", "relaid", "shared_canvas"]
+__all__ = [
+    "as_copied_view", "axis_of", "each_alone", "images_of", "lay_alone", "relaid", "shared_canvas", "view_padding",
+]  # fmt: skip
 
 
 def axis_of(dim: Any, axes: int) -> int:
@@ -28,13 +30,22 @@ def axis_of(dim: Any, axes: int) -> int:
 
 
 def shared_canvas(batch: RaggedBatch) -> Tensor:
-    """Return the canvas for a function that only moves views about, with finite padding.
+    """Return the canvas for a function that only moves views about: the view shares its memory.
 
-    The batch takes a settled canvas for its own, so that what is done in place to the view reaches it too.
+    What is known of the view's padding is `view_padding`.
     """
-    if batch.padding is Padding.UNKNOWN:
-        batch.replace_canvas(batch.settled(), Padding.FINITE)
+    if not torch.compiler.is_compiling() and batch.padding is Padding.ZERO and batch.canvas.is_inference():
+        # Nothing counts what is done in place to inference tensors: of two views, neither may rely on zeros.
+        batch.replace_canvas(batch.canvas, Padding.FINITE)
     return batch.canvas
+
+
+def view_padding(batch: RaggedBatch) -> Padding:
+    """Return what is known of the padding of a view of a batch.
+
+    Of memory that may be somebody else's an in-place operator would work on a copy, which the batch does not see.
+    """
+    return Padding.BORROWED if batch.padding <= Padding.UNKNOWN else batch.padding
 
 
 def relaid(
@@ -96,7 +107,9 @@ def lay_alone(results: Sequence[Tensor], ragged: Sequence[int]) -> RaggedBatch |
 def each_alone(
     function: Callable[..., Any], batch: RaggedBatch, call: Callable[[Tensor, int], Tensor], ragged: Sequence[int]
 ) -> RaggedBatch | Tensor:
-    """Apply ``call(image, number)`` to each image (1, ...) of a batch of any layout, always exact.
+    """Apply ``call(image, number)``, a view on tensors, to each image (1, ...) of a batch of any layout.
+
+    The result is a copy: in-place operators on it, which should reach the batch, are refused.
 
     Args:
         function: named in the refusal.
@@ -109,4 +122,9 @@ def each_alone(
     """
     if torch.compiler.is_compiling():
         raise refusal(function, "it works on each image by itself, which torch.compile cannot trace")
-    return lay_alone([call(image, number) for number, image in enumerate(images_of(batch))], ragged)
+    return as_copied_view(lay_alone([call(image, number) for number, image in enumerate(images_of(batch))], ragged))
+
+
+def as_copied_view(result: RaggedBatch | Tensor) -> RaggedBatch | Tensor:
+    """Mark a copy that stands for a view, so that nothing works on it in place: that would not reach the original."""
+    return result.with_canvas(result.canvas, Padding.BORROWED) if isinstance(result, RaggedBatch) else result

@@ -115,8 +115,13 @@ class RaggedBatch(PaddedCanvas):
         layout = ((), *((axis,) for axis in range(len(extents))))
         return cls.laid_out(with_channel._canvas[:, 0], with_channel._lengths, Padding.ZERO, layout, extents)
 
-    def unbind(self) -> list[Tensor]:
-        """Return the images, each at its true size: N tensors (C, *size), views of the canvas."""
+    def unbind(self, dim: int = 0) -> Any:
+        """Return the images, each at its true size: N tensors (C, *size), views of the canvas.
+
+        Along another axis it is ``torch.Tensor.unbind``: batches without that axis.
+        """
+        if dim % self.dim():
+            return self._dispatch(Tensor.unbind, (self, dim), {})
         return [self._image(number, size) for number, size in enumerate(self.sizes)]
 
     def _image(self, number: int, size: tuple[int, ...]) -> Tensor:

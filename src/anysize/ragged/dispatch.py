@@ -8,6 +8,7 @@ import torch
 from anysize.errors import MixedSizesError, UnsupportedOperatorError
 from anysize.ragged.canvas import CanvasTensor
 from anysize.ragged.lengths import Length
+from anysize.ragged.padded import Padding
 from anysize.ragged.registry import Rule, lookup_rule, refusal
 
 __all__ = ["check_layouts", "dispatch", "missing_rule", "ragged_among", "substitute"]
@@ -96,18 +97,23 @@ def _spelled(batch: Any) -> str:
 
 def _as_plain(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
     """Call ``function`` on ordinary tensors if every batch among its arguments holds images of one size."""
-    plain: dict[int, tuple[Any, Any]] = {}
+    plain: dict[int, tuple[Any, Any, Any]] = {}
     for batch in ragged_among((*args, *kwargs.values())):
-        tensor = batch.plain()
-        if tensor is None:
+        # A function may work in place: never on a caller's own canvas.
+        if batch.plain() is None:
             return False, None
-        plain[id(batch)] = (batch, tensor)
+        owned = batch.with_canvas(batch.settled(), max(batch.padding, Padding.FINITE))
+        plain[id(batch)] = (batch, owned, owned.plain())
 
     def change(value: Any) -> Any:
         if isinstance(value, CanvasTensor):
-            return plain[id(value)][1]
+            return plain[id(value)][2]
         return int(value) if isinstance(value, Length) else value
 
     result = function(*substitute(args, change), **{name: substitute(v, change) for name, v in kwargs.items()})
-    # In place: the batch that was passed is the result, as with tensors.
-    return True, next((batch for batch, tensor in plain.values() if tensor is result), result)
+    # In place: the batch that was passed is the result, as with tensors. It refuses if its memory is not its own.
+    for batch, owned, tensor in plain.values():
+        if tensor is result:
+            batch.replace_canvas(owned.canvas, owned.padding)
+            return True, batch
+    return True, result

@@ -18,6 +18,7 @@ from anysize.ragged.dispatch import check_layouts, missing_rule, substitute
 from anysize.ragged.lengths import Length
 from anysize.ragged.operators import TensorLike
 from anysize.ragged.registry import lookup_rule, refusal
+from anysize.ragged.stacked import StackedBatches
 
 __all__ = ["RaggedGroup"]
 
@@ -63,8 +64,10 @@ class RaggedGroup(TensorLike):
         """The number of real pixels of all images."""
         return sum(part.num_real for part in self.parts)
 
-    def unbind(self) -> list[Tensor]:
-        """Return the images, each at its true size, part after part."""
+    def unbind(self, dim: int = 0) -> Any:
+        """Return the images, each at its true size, part after part; along another axis as ``torch.Tensor.unbind``."""
+        if dim % self.dim():
+            return self._dispatch(Tensor.unbind, (self, dim), {})
         return [image for part in self.parts for image in part.unbind()]
 
     @property
@@ -167,7 +170,11 @@ def _joined(function: Callable[..., Any], group: RaggedGroup, results: list[Any]
     """Join what a rule returned for each part: batches to a group, tensors along the images, sequences item by item."""
     if all(isinstance(result, RaggedBatch) for result in results):
         in_place = all(result is part for result, part in zip(results, group.parts, strict=True))
-        return group if in_place else RaggedGroup(results)
+        if in_place:
+            return group
+        if any(_kind(result) != _kind(results[0]) for result in results):
+            raise refusal(function, "its results differ in kind from part to part, for the images of one agree in size")
+        return RaggedGroup(results)
     if all(isinstance(result, Tensor) for result in results):
         images = [len(part) for part in group.parts]
         if [len(result) if result.dim() else 0 for result in results] == images:
@@ -175,6 +182,8 @@ def _joined(function: Callable[..., Any], group: RaggedGroup, results: list[Any]
                 shapes = ", ".join(str(tuple(result.shape)) for result in results)
                 raise refusal(function, f"the results of the group's parts differ in shape: {shapes}")
             return torch.cat(results)
+    elif all(isinstance(result, StackedBatches) for result in results):
+        return StackedBatches([RaggedGroup(parts) for parts in zip(*(r.batches for r in results), strict=True)])
     elif all(isinstance(result, list | tuple) for result in results):
         return type(results[0])(_joined(function, group, list(items)) for items in zip(*results, strict=True))
     elif all(result is None for result in results):  # written to

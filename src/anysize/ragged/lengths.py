@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anysize.errors import MixedSizesError
+from anysize.ragged.registry import calling_module
 
 __all__ = ["Length", "lengths_of_sizes", "product", "same_lengths"]
 
@@ -68,11 +69,11 @@ class Length:
             )
         return known
 
-    def tensor(self, device: torch.device) -> Tensor:
-        """The numbers as a tensor (N,) of int64 (or floating point, where they are no integers)."""
+    def tensor(self, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+        """The numbers as a tensor (N,) of ``dtype``; by default int64, or floating point where they are no integers."""
         if self._tensor is not None:
-            return self._tensor.to(device)
-        return torch.tensor(self._values, device=device)
+            return self._tensor.to(device, dtype)
+        return torch.tensor(self._values, device=device, dtype=dtype)
 
     @property
     def limit(self) -> int | None:
@@ -123,7 +124,8 @@ class Length:
         if all(value == first for value in values):
             return first
         raise MixedSizesError(
-            f"{purpose} was asked of a length that differs between the images of the batch: {self._listing()}",
+            f"{purpose} was asked{_where()} of a length that differs between the images of the batch: "
+            f"{self._listing()}",
             hint="batch images of one size together, or compute from the batch without converting to int",
         )
 
@@ -161,15 +163,19 @@ class Length:
         return NotImplemented  # type: ignore[no-any-return]
 
     def _beside(self, other: Tensor, function: Callable[[Any, Any], Any]) -> Any:
-        """Combine with a plain tensor (N, ...) of one entry an image, image by image."""
-        if other.dim() == 0 or other.shape[0] != self.num_images:
-            raise MixedSizesError(
-                f"a length of {self.num_images} images met a tensor of shape {tuple(other.shape)}, "
-                f"whose first axis is not the images'",
-                hint="use a tensor with one entry an image, or a single number",
-            )
-        numbers = self.tensor(other.device).to(torch.promote_types(other.dtype, torch.float32))
-        return function(numbers.reshape(-1, *(1,) * (other.dim() - 1)), other)
+        """Combine with a plain tensor: as one number, which all images must share.
+
+        Whether the first axis of a plain tensor is the images' cannot be known: a weight may have as many channels as
+        the batch has images.
+        """
+        known = self.known
+        if known is not None and known.count(known[0]) == len(known):
+            return function(known[0], other)
+        raise MixedSizesError(
+            f"a length that differs between the images ({self._listing()}) met a plain tensor of shape "
+            f"{tuple(other.shape)}{_where()}; whether its first axis is the images' cannot be known",
+            hint="keep the axes of space, so that the tensor stays a batch: x.sum((2, 3), keepdim=True) / x.shape[2]",
+        )
 
     def __add__(self, other: object) -> "Length":
         return self._combine(other, operator.add)
@@ -198,6 +204,18 @@ class Length:
 
     def __rfloordiv__(self, other: object) -> "Length":
         return self._combine(other, lambda a, b: b // a)
+
+    def __rmod__(self, other: object) -> "Length":
+        return self._combine(other, lambda a, b: b % a)
+
+    def __pow__(self, other: object) -> "Length":
+        return self._combine(other, operator.pow)
+
+    def __divmod__(self, other: object) -> tuple["Length", "Length"]:
+        return self // other, self % other
+
+    def __abs__(self) -> "Length":
+        return self.map(abs)
 
     def __mod__(self, other: object) -> "Length":
         return self._combine(other, operator.mod)
@@ -263,6 +281,11 @@ class Length:
 
     def __repr__(self) -> str:
         return f"Length({self._listing()})"
+
+
+def _where() -> str:
+    path = calling_module()
+    return f" in {path}" if path else ""
 
 
 def _device(*lengths: Length) -> torch.device:

@@ -164,9 +164,7 @@ def _value(
         canvas = value.settled() if fill is None else value.masked(fill)
         return cropped_canvas(function, canvas, value, lengths, extents)
     if isinstance(value, Length):  # one number an image
-        numbers = value.tensor(like.device)
-        numbers = numbers.to(like.dtype) if like.is_floating_point() else numbers
-        return numbers.reshape(-1, *(1,) * (like.dim() - 1))
+        return _numbers(function, like, value).reshape(-1, *(1,) * (like.dim() - 1))
     if isinstance(value, Tensor) and value.dim() > 0:
         places = like.layout[max(0, like.dim() - value.dim()) :]
         many_images = value.dim() == like.dim() and value.shape[0] not in (1, len(like))
@@ -181,6 +179,17 @@ def _value(
                 f"only tensors with length 1 in the {_spatial_places(like)} axes apply to images of mixed sizes",
             )
     return value
+
+
+def _numbers(function: Callable[..., Any], like: RaggedBatch, value: Length) -> Tensor:
+    """Return a length as a tensor (N,) of the dtype in which a number beside ``like`` would count."""
+    known = value.known
+    if like.is_floating_point():
+        if like.dtype == torch.float16 and known is not None and max(map(abs, known)) > torch.finfo(like.dtype).max:
+            raise refusal(function, f"a length of {max(known, key=abs)} is infinite in float16; compute in float32")
+        return value.tensor(like.device, like.dtype)
+    numbers = value.tensor(like.device)
+    return numbers if numbers.is_floating_point() or like.dtype == torch.bool else numbers.to(like.dtype)
 
 
 def _spatial_places(like: RaggedBatch) -> str:

@@ -125,7 +125,8 @@ class PaddedCanvas(CanvasTensor):
         if torch.compiler.is_compiling():  # one kept on a batch from outside would leak out of the graph
             return mask_of(self._lengths, self._layout, self._extents, self._canvas.device)
         if self._mask is None or self._mask.device != self._canvas.device:
-            self._mask = mask_of(self._lengths, self._layout, self._extents, self._canvas.device)
+            with torch.inference_mode(False):  # it is kept, for training too
+                self._mask = mask_of(self._lengths, self._layout, self._extents, self._canvas.device)
         return self._mask
 
     def cleared(self) -> Tensor:
@@ -178,8 +179,10 @@ class PaddedCanvas(CanvasTensor):
     def lent(self, value: float) -> Iterator[Tensor]:
         """Lend the canvas with ``value`` for padding, of (N, C, *spatial), to an operator whose backward pass does not
         read it; in place where the memory is owned, and zeros afterwards."""
-        # In place it is a kernel a slab, which pays for canvases that are slow to copy.
-        if self.padding <= Padding.UNKNOWN or self._canvas.numel() < _WORTH_SLABS:
+        # In place it is a kernel a slab, which pays for canvases that are slow to copy. While no gradient is recorded
+        # several threads may be reading the same batch: nothing but zeros is ever written then.
+        shared = not (self._canvas.requires_grad and torch.is_grad_enabled())
+        if shared or self.padding <= Padding.UNKNOWN or self._canvas.numel() < _WORTH_SLABS:
             yield self.masked(value)
             return
         fill_in_place(self._canvas, self.columns, value)
@@ -219,17 +222,25 @@ class PaddedCanvas(CanvasTensor):
             UnsupportedOperatorError: the operator worked on a copy, because this batch shares its memory with another
                 one, which should have changed with it.
         """
+        self.require_own_memory()
+        if canvas.shape != self._canvas.shape:  # cropped: only canonical canvases are
+            self._mask = None
+            self._extents = tuple(canvas.shape[2:])
+        self._canvas = canvas
+        self._know(padding)
+
+    def require_own_memory(self) -> None:
+        """Check that an operator may work in place.
+
+        Raises:
+            UnsupportedOperatorError: see `replace_canvas`.
+        """
         if self._padding is Padding.BORROWED:
             raise UnsupportedOperatorError(
                 "an in-place operator was given a batch that is a slice or an expansion of another one: it cannot work "
                 "on the memory that they share",
                 hint="work out of place: y = torch.relu(x[..., :-1]), y = x + 1",
             )
-        if canvas.shape != self._canvas.shape:  # cropped: only canonical canvases are
-            self._mask = None
-            self._extents = tuple(canvas.shape[2:])
-        self._canvas = canvas
-        self._know(padding)
 
     def with_dtype(self, canvas: Tensor) -> Self:
         """Return the same images on ``canvas``, which holds them in another dtype or memory format."""

@@ -108,15 +108,17 @@ def fill_in_place(view: Tensor, columns: Columns, values: Tensor | float) -> Non
         raw[index] = values
 
 
+@lru_cache(maxsize=64)  # a mask takes a quarter of one channel's memory; making it on a GPU waits for the queue
 def real_mask(columns: Columns, extents: tuple[int, ...], dim: int, device: torch.device) -> Tensor:
-    """Return a bool mask (N, 1, ..., *extents) of ``dim`` axes that is true on real pixels."""
-    mask = torch.ones((), dtype=torch.bool, device=device)
-    for axis, (extent, column) in enumerate(zip(extents, columns, strict=True)):
-        shape = [1] * dim
-        shape[dim - len(extents) + axis] = extent
-        lengths = torch.tensor(column, device=device).reshape(-1, *(1,) * (dim - 1))
-        mask = mask & (torch.arange(extent, device=device).reshape(shape) < lengths)
-    return mask
+    """Return a bool mask (N, 1, ..., *extents) of ``dim`` axes that is true on real pixels; not to be written to."""
+    with torch.inference_mode(False):  # it is kept, for training too
+        mask = torch.ones((), dtype=torch.bool, device=device)
+        for axis, (extent, column) in enumerate(zip(extents, columns, strict=True)):
+            shape = [1] * dim
+            shape[dim - len(extents) + axis] = extent
+            lengths = torch.tensor(column, device=device).reshape(-1, *(1,) * (dim - 1))
+            mask = mask & (torch.arange(extent, device=device).reshape(shape) < lengths)
+        return mask
 
 
 class _ClearOwned(torch.autograd.Function):

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.operands import align
-from anysize.ragged.registry import refusal, spellings
+from anysize.ragged.registry import refusal, spellings, works_in_place
 
-__all__ = ["check_unary", "may_overflow", "owned_zeroed", "refuse_in_place", "work_operands", "work_pixels"]
+__all__ = [
+    "check_unary", "may_overflow", "overwritten", "owned_zeroed", "refuse_in_place", "work_operands", "work_pixels",
+]  # fmt: skip
 
 Known = Callable[[Sequence[Padding]], Padding]
 
@@ -58,11 +60,17 @@ def work_pixels(
     padding: Padding,
 ) -> RaggedBatch:  # fmt: skip
     """Apply a function of one batch to ``canvas``, its own or a filled copy; in place where the function is."""
+    compiling = torch.compiler.is_compiling()  # it cannot trace how a function is called by its name
+    in_place = not compiling and works_in_place(function, (canvas, *args), kwargs)
+    if in_place:
+        input.require_own_memory()
     result = function(canvas, *args, **kwargs)
-    # In place: the batch that was passed is the result, as with tensors.
-    if result is canvas and function is not Tensor.contiguous:
+    in_place = in_place or (compiling and result is canvas and function is not Tensor.contiguous)
+    if in_place:  # the batch that was passed is the result, as with tensors
         input.replace_canvas(result, padding)
         return input
+    if result is canvas and (function is not Tensor.contiguous or input.is_contiguous()):
+        return input  # dropout in evaluation, say: what it was given
     return input.with_canvas(result, padding)
 
 
@@ -87,17 +95,34 @@ def work_operands(
     if fill is not None:
         refuse_in_place(function)
     aligned = align(function, operands, fill)
-    first, left = aligned.values[0], operands[0]
+    left = operands[0]
+    compiling = torch.compiler.is_compiling()
+    in_place = (
+        isinstance(left, RaggedBatch) and not compiling and works_in_place(function, tuple(aligned.values), kwargs)
+    )
+    if in_place:  # refused before anything is written
+        left.require_own_memory()
+        if left.extents != aligned.extents and not left.is_canonical:
+            raise refusal(function, "its operands lie on canvases of different extents; x = x + y instead of x += y")
     result = function(*aligned.values, **kwargs)
     if not isinstance(result, Tensor):  # NotImplemented, for an operand of another kind
         return result
     padding = padding_of(aligned.padding)
-    if result is first and isinstance(left, RaggedBatch):  # in place
-        if left.extents != aligned.extents and not left.is_canonical:
-            raise refusal(function, "its operands lie on canvases of different extents; x = x + y instead of x += y")
-        left.replace_canvas(result, padding)
-        return left
+    if in_place or (compiling and result is aligned.values[0] and isinstance(left, RaggedBatch)):
+        return overwritten(left, result, padding)
     return aligned.batch(result, padding)
+
+
+def overwritten(batch: RaggedBatch, canvas: Tensor, padding: Padding) -> RaggedBatch:
+    """Return a batch that an operator worked on in place, which may have left what is not finite in the padding.
+
+    It is cleared in the same memory: a later copy would leave behind the batches that are views of it.
+    """
+    if padding > Padding.UNKNOWN or torch.compiler.is_compiling():
+        batch.replace_canvas(canvas, padding)
+        return batch
+    batch.replace_canvas(canvas, Padding.FINITE)
+    return batch.with_zeros()
 
 
 def may_overflow(value: Any) -> bool:

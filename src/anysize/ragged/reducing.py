@@ -108,14 +108,14 @@ class Reduction:
 
 
 def lowest(dtype: torch.dtype) -> Any:
-    """The smallest finite number of a dtype."""
+    """The smallest number of a dtype, infinity included: a network may have set real pixels to it."""
     if dtype is torch.bool:
         return False
-    return torch.finfo(dtype).min if dtype.is_floating_point else torch.iinfo(dtype).min
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
 
 
 def highest(dtype: torch.dtype) -> Any:
-    """The largest finite number of a dtype."""
+    """The largest number of a dtype, infinity included."""
     if dtype is torch.bool:
         return True
-    return torch.finfo(dtype).max if dtype.is_floating_point else torch.iinfo(dtype).max
+    return torch.inf if dtype.is_floating_point else torch.iinfo(dtype).max

@@ -12,7 +12,17 @@ from torch.nn import functional
 
 from anysize.errors import UnsupportedOperatorError
 
-__all__ = ["Rule", "function_name", "lookup_rule", "refusal", "register_rule", "registered_functions", "spellings"]
+__all__ = [
+    "Rule",
+    "calling_module",
+    "function_name",
+    "lookup_rule",
+    "refusal",
+    "register_rule",
+    "registered_functions",
+    "spellings",
+    "works_in_place",
+]
 
 Function = Callable[..., Any]
 R = TypeVar("R", bound=Function)
@@ -75,6 +85,20 @@ def spellings(name: str) -> tuple[Function, ...]:
     return tuple(unique)
 
 
+def works_in_place(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call changes its first argument: ``relu_``, ``+=``, ``F.relu(x, inplace=True)``."""
+    name = getattr(function, "__name__", "")
+    if name.startswith("__"):
+        return name.startswith("__i") and name != "__invert__"
+    if name.endswith("_"):
+        return True
+    if "inplace" in kwargs:
+        return bool(kwargs["inplace"])
+    code = getattr(function, "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    return "inplace" in names and len(args) > names.index("inplace") and bool(args[names.index("inplace")])
+
+
 def registered_functions() -> Mapping[Function, Rule]:
     """Return the registry: function to rule."""
     return dict(_RULES)
@@ -88,7 +112,7 @@ def lookup_rule(function: Function) -> Rule | None:
 def refusal(function: Function, reason: str) -> UnsupportedOperatorError:
     """Make the error that refuses ``function``: name, module path and ``reason``."""
     name = function_name(function)
-    path = _module_path()
+    path = calling_module()
     place = f" (called in {path})" if path else ""
     return UnsupportedOperatorError(
         f"{name}{place} was given a ragged batch: {reason}",
@@ -105,7 +129,7 @@ def function_name(function: Function) -> str:
     return str(getattr(function, "__qualname__", function))
 
 
-def _module_path() -> str | None:
+def calling_module() -> str | None:
     """Name the innermost module on the call stack, as a path from the outermost one.
 
     Read off the stack when an error is raised, so that it costs nothing while all is well.

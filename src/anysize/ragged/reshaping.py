@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from anysize.ragged.atoms import Atom, Axes, Space, Spaces, match_sizes
-from anysize.ragged.axes import each_alone, relaid, shared_canvas
-from anysize.ragged.batch import RaggedBatch
+from anysize.ragged.axes import each_alone, relaid, shared_canvas, view_padding
+from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.layouts import Layout
 from anysize.ragged.lengths import Length
 from anysize.ragged.registry import refusal
@@ -106,7 +106,7 @@ def inserted(batch: RaggedBatch, dim: int) -> RaggedBatch:
     """Insert an axis of length 1 before ``dim``."""
     canvas = shared_canvas(batch).unsqueeze(dim)
     layout: Layout = (*batch.layout[:dim], (), *batch.layout[dim:])
-    return RaggedBatch.laid_out(canvas, batch.lengths, batch.padding, layout, batch.extents)
+    return RaggedBatch.laid_out(canvas, batch.lengths, view_padding(batch), layout, batch.extents)
 
 
 def dropped(function: Function, batch: RaggedBatch, dims: Sequence[int]) -> RaggedBatch | Tensor:
@@ -153,8 +153,8 @@ def _constants_plain(spaces: Spaces, atoms: list[Atom]) -> list[Atom]:
 def _arranged(function: Function, batch: RaggedBatch, spaces: Spaces, axes: Axes) -> RaggedBatch | Tensor | None:
     """Reshape the canvas to axes of the given atoms; None where one of them mixes numbers and space."""
     kept = {atom.axis for axis in axes for atom in axis if isinstance(atom, Space)}
-    whole = [axis for axis in axes if any(isinstance(atom, Space) for atom in axis)]
-    pure = all(len(axis) == 1 for axis in whole) and len(kept) >= len(batch.lengths)
+    spacious = [axis for axis in axes if any(isinstance(atom, Space) for atom in axis)]
+    pure = all(len(axis) == 1 for axis in spacious) and len(kept) >= len(batch.lengths)
     if not pure and all(length.is_one for length in batch.lengths):
         # Nothing of space is left to keep apart: an ordinary tensor.
         axes = [[atom for atom in axis if not isinstance(atom, Space)] for axis in axes]
@@ -171,9 +171,13 @@ def _arranged(function: Function, batch: RaggedBatch, spaces: Spaces, axes: Axes
     for number, length in enumerate(batch.lengths):
         if length.is_one and not any(number in places for places in layout):
             spaces.crops[number] = 1
-    canvas = _cropped(shared_canvas(batch), batch, spaces.crops)
+    whole = shared_canvas(batch)
+    canvas = _cropped(whole, batch, spaces.crops)
     result = _viewed(canvas, shape) if function is Tensor.view else canvas.reshape(shape)
-    return relaid(result, layout, spaces.lengths, spaces.extents, batch.padding)
+    padding = view_padding(batch)
+    if canvas is not whole and not torch.compiler.is_compiling() and result.data_ptr() != canvas.data_ptr():
+        padding = Padding.BORROWED  # a copy only for the crop's sake
+    return relaid(result, layout, spaces.lengths, spaces.extents, padding)
 
 
 def _places(spaces: Spaces, axis: list[Atom]) -> tuple[int, ...] | None:

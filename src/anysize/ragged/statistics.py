@@ -45,7 +45,7 @@ def real_statistics(canvas: Tensor, columns: Columns, num_real: int) -> tuple[Te
     if ratio == 1:
         return _canvas_statistics(values)
     if values.device.type != "cpu":
-        return _shifted_statistics(values, columns, ratio)
+        return _two_pass_statistics(values, columns, ratio)
     mean, variance = _canvas_statistics(values)
     squares = (variance + mean.square()) * ratio
     mean = mean * ratio
@@ -67,21 +67,19 @@ def _canvas_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
-def _shifted_statistics(values: Tensor, columns: Columns, ratio: float) -> tuple[Tensor, Tensor]:
-    """The same without asking whether it cancelled: on a GPU the question would wait for the queue to run empty.
-
-    The padding is filled with the mean of the first image, which is close to that of all against the deviation.
-    """
-    first: tuple[int | slice, ...] = (0, slice(None), *(slice(0, column[0]) for column in columns))
-    shift = values[first].flatten(1).float().mean(1)
-    fill_in_place(values, columns, shift)
-    mean, variance = _canvas_statistics(values)
+def _two_pass_statistics(values: Tensor, columns: Columns, ratio: float) -> tuple[Tensor, Tensor]:
+    """The same without asking whether it cancelled: on a GPU the question would wait for the queue to run empty."""
+    axes = [0, *range(2, values.dim())]
+    precise = torch.promote_types(values.dtype, torch.float32)
+    mean = values.mean(axes, dtype=precise) * ratio
+    # The padding becomes the mean, as the canvas' dtype has it, so it adds next to nothing to the squared deviations.
+    fill_in_place(values, columns, mean)
+    filled = mean.to(values.dtype).to(precise)
+    variance, canvas_mean = torch.var_mean(values.to(precise), axes, correction=0)
     clear_in_place(values, columns)
-    shift = shift.to(values.dtype).to(mean.dtype)  # as it was rounded on the canvas
-    offset = mean - shift
-    real_offset = offset * ratio
-    variance = (variance + offset.square()) * ratio - real_offset.square()
-    return shift + real_offset, variance.clamp_min(0)
+    # Of all pixels about the filled value, less those of the padding, which are none; then about the true mean.
+    squares = (variance + (canvas_mean - filled).square()) * ratio
+    return mean, (squares - (mean - filled).square()).clamp_min(0)
 
 
 def merge_statistics(parts: Sequence[tuple[Tensor, Tensor, int | Tensor]]) -> tuple[Tensor, Tensor]:
@@ -208,7 +206,11 @@ def _canvas_gradients(
     gradients: list[Tensor | None] = []
     for columns, dy, x in zip(ctx.columns, grads, canvases, strict=True):
         dx = functional.batch_norm(x, mean, unit, slope, offset, False, 0.0, 0.0)
-        dx.addcmul_(dy, scale.to(dy.dtype).reshape(1, -1, *(1,) * (x.dim() - 2)))
+        factor = scale.reshape(1, -1, *(1,) * (x.dim() - 2))
+        if dx.dtype == factor.dtype:
+            dx.addcmul_(dy, factor)
+        else:  # rounded once, at the end: a rounded factor would err in the same direction everywhere
+            dx = torch.addcmul(dx.to(factor.dtype), dy.to(factor.dtype), factor).to(dx.dtype)
         clear_in_place(dx, columns)
         gradients.append(dx)
     return gradients
@@ -222,7 +224,17 @@ def _affine_gradients(
     for dy, x in zip(grads, canvases, strict=True):
         # The native kernel gives just these sums when it is told that the statistics are constants.
         _, part_weight, part_bias = torch.ops.aten.native_batch_norm_backward(
-            dy, x, torch.ones_like(mean), mean, variance, None, None, False, eps, [False, True, True]
+            # A GPU's kernel reads the saved statistics, a CPU's the running ones.
+            dy,
+            x,
+            torch.ones_like(mean),
+            mean,
+            variance,
+            mean,
+            torch.rsqrt(variance + eps),
+            False,
+            eps,
+            [False, True, True],
         )
         d_weight += part_weight
         d_bias += part_bias

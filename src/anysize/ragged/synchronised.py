@@ -8,7 +8,6 @@ tensors go on to torch's own, ragged batches to the rule of batch normalisation.
 from functools import wraps
 from typing import Any
 
-import torch
 from torch import distributed, nn
 from torch.nn import functional
 
@@ -43,7 +42,7 @@ def _forward(self: nn.SyncBatchNorm, input: Any) -> Any:
 
 def _ranks(module: nn.SyncBatchNorm) -> Any:
     """The process group to synchronise with; None where there is one rank, or none."""
-    if torch.compiler.is_compiling() or not (distributed.is_available() and distributed.is_initialized()):
+    if not (distributed.is_available() and distributed.is_initialized()):
         return None
     group = module.process_group or distributed.group.WORLD
     return group if distributed.get_world_size(group) > 1 else None

@@ -9,6 +9,7 @@ import torch
 from anysize.errors import ImageSizeError
 from anysize.ragged.batch import RaggedBatch
 from anysize.ragged.lengths import Length
+from anysize.ragged.registry import calling_module
 from anysize.sizes import Window, format_size
 
 __all__ = ["output_lengths", "per_axis", "require_pixels", "too_small"]
@@ -71,9 +72,11 @@ def require_pixels(
 def too_small(function: Callable[..., Any], batch: RaggedBatch, index: int, smallest: Sequence[int]) -> ImageSizeError:
     """Make the error that names an image too small for ``function``."""
     size = batch.sizes[index]
+    path = calling_module()
+    where = f" in {path}" if path else ""
     return ImageSizeError(
         f"image {index} of the batch is {format_size(size)} ({_AXES[len(size)]}) where it "
-        f"reaches {function.__name__}, which needs at least {format_size(smallest)}",
+        f"reaches {function.__name__}{where}, which needs at least {format_size(smallest)}",
         hint="leave such images out, enlarge them, or use a model with a smaller stride",
     )
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
+from anysize.ragged.reducing import lowest
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.resizing import extents_of, resize_each, wanted_lengths
 from anysize.ragged.spatial_sums import global_mean, one_pixel
@@ -41,7 +42,7 @@ def adaptive_max_pool(
     wanted = wanted_lengths(function, input, output_size)
     if all(length.is_one for length in wanted):
         # The pool itself is called, not amax: of several equal maxima it sends the gradient to the first alone.
-        return one_pixel(input, function(input.masked(torch.finfo(input.dtype).min), 1))
+        return one_pixel(input, function(input.masked(lowest(input.dtype)), 1))
     return resize_each(function, input, wanted, function)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.lengths import Length
 from anysize.ragged.pixelwise import may_overflow, owned_zeroed, refuse_in_place, work_operands, work_pixels
 from anysize.ragged.registry import refusal, register_rule, spellings
 
@@ -75,8 +76,12 @@ _QUOTIENTS_ADDED = spellings("addcdiv")
 
 
 @register_rule(*_named(("lerp", "addcmul", "addcdiv")), per_image_operands=True, any_layout=True)
-def combine_three(function: Callable[..., Any], input: Any, second: Any, third: Any, **kwargs: Any) -> Any:
+def combine_three(
+    function: Callable[..., Any], input: Any, second: Any = None, third: Any = None, **kwargs: Any
+) -> Any:
     """Interpolate between two operands by a third, or add the product or quotient of two to one."""
+    second = kwargs.pop("end", kwargs.pop("tensor1", second))
+    third = kwargs.pop("weight", kwargs.pop("tensor2", third))
     fill = 1.0 if function in _QUOTIENTS_ADDED and isinstance(third, RaggedBatch) else None
     return work_operands(function, (input, second, third), kwargs, fill=fill)
 
@@ -91,13 +96,21 @@ def clamp(function: Callable[..., Any], input: Any, min: Any = None, max: Any = 
     call.__name__ = function.__name__
     if not isinstance(input, RaggedBatch) or kwargs:
         raise refusal(function, "only its input and its bounds may be ragged, and out= has no exact rule")
-    if isinstance(min, Tensor | RaggedBatch) or isinstance(max, Tensor | RaggedBatch):
-        bounds = [value for value in (min, max) if value is not None]
-        if len(bounds) == 2:
+    if any(isinstance(bound, Tensor | RaggedBatch | Length) for bound in (min, max)):
+        if any(isinstance(bound, Length) for bound in (min, max)):  # torch has no bounds of two kinds
+            min, max = (_as_tensor(bound, input) for bound in (min, max))
+        if min is not None and max is not None:
             return work_operands(call, (input, min, max))
         by_name = "min" if max is None else "max"
-        return work_operands(_renamed(function, by_name), (input, bounds[0]))
+        bound = min if max is None else max
+        return work_operands(_renamed(function, by_name), (input, bound))
     return work_pixels(function, input, input.settled(), (min, max), {}, Padding.FINITE)
+
+
+def _as_tensor(bound: Any, input: RaggedBatch) -> Any:
+    if isinstance(bound, Length):
+        return bound.tensor(input.device, input.dtype).reshape(-1, *(1,) * (input.dim() - 1))
+    return torch.tensor(bound, dtype=input.dtype, device=input.device) if isinstance(bound, int | float) else bound
 
 
 def _renamed(function: Callable[..., Any], bound: str) -> Callable[..., Any]:
@@ -135,8 +148,11 @@ def reflected_power(function: Callable[..., Any], exponent: Any, input: Any) -> 
 
 
 @register_rule(torch.where, Tensor.where, per_image_operands=True, any_layout=True)
-def where(function: Callable[..., Any], input: Any, second: Any = None, third: Any = None) -> Any:
+def where(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Choose between two operands: ``torch.where(condition, x, y)`` and ``x.where(condition, y)``."""
+    names = ("condition", "input", "other") if function is torch.where else ("input", "condition", "other")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    input, second, third = (given.get(name, given.get("self") if name == "input" else None) for name in names)
     if second is None or third is None:
         raise refusal(function, "without values to choose from it lists positions, on the canvas")
     values = (second, third) if function is torch.where else (input, third)

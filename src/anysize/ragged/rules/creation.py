@@ -10,6 +10,7 @@ from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.canvas import CanvasTensor
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.lengths import Length
+from anysize.ragged.pixelwise import overwritten as in_place
 from anysize.ragged.registry import refusal, register_rule
 
 __all__: list[str] = []
@@ -34,8 +35,7 @@ def overwritten(function: Callable[..., Any], input: RaggedBatch, *args: Any, **
     if any(isinstance(value, CanvasTensor) for value in (*args, *options.values())):
         raise refusal(function, "only its input may be ragged")
     canvas = input.settled()
-    input.replace_canvas(function(canvas, *args, **options), Padding.UNKNOWN)
-    return input
+    return in_place(input, function(canvas, *args, **options), Padding.UNKNOWN)
 
 
 @register_rule(torch.bernoulli, Tensor.bernoulli, any_layout=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anysize.ragged.axes import shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.pixelwise import check_unary, owned_zeroed, refuse_in_place, work_pixels
 from anysize.ragged.registry import refusal, register_rule, spellings
@@ -20,12 +21,12 @@ _ZERO_AT_ZERO = (
     "abs", "absolute", "neg", "negative", "positive", "dropout", "dropout1d", "dropout2d", "dropout3d",
     "feature_dropout", "rrelu", "tanhshrink", "softshrink", "hardshrink", "clone", "contiguous", "detach", "sin",
     "atan", "arctan", "asinh", "arcsinh", "erf", "sign", "sgn", "floor", "ceil", "round", "trunc", "fix", "frac",
-    "deg2rad", "rad2deg", "nan_to_num", "isnan", "isinf", "signbit", "int", "long", "short", "bool",
+    "deg2rad", "rad2deg", "nan_to_num", "isnan", "isinf", "int", "long", "short", "bool",
 )  # fmt: skip
 # hardtanh is among them for its bounds: they need not enclose zero.
 _FINITE = (
     "sigmoid", "expit", "hardsigmoid", "softplus", "logsigmoid", "log_sigmoid", "hardtanh", "threshold", "cos",
-    "erfc", "alpha_dropout", "feature_alpha_dropout", "isfinite", "logical_not", "bitwise_not", "sinc",
+    "erfc", "alpha_dropout", "feature_alpha_dropout", "isfinite", "logical_not", "bitwise_not", "sinc", "signbit",
 )  # fmt: skip
 # Functions that are finite, and whose derivatives are, at zero but not for all that padding may hold: it is cleared
 # first. Of the first kind f(0) = 0.
@@ -47,10 +48,16 @@ def _functions(names: Iterable[str], *others: Callable[..., Any]) -> set[Callabl
 _FILLS = {function: fill for name, fill in _FILLED.items() for function in spellings(name)}
 
 
+# Their results share memory with their input, whatever is known of it.
+_ALIASES = (torch.detach, Tensor.detach, Tensor.contiguous)
+
+
 @register_rule(*_functions(_ZERO_AT_ZERO, Tensor.__neg__, Tensor.__abs__, Tensor.__pos__), any_layout=True)
 def zero_at_zero(function: Callable[..., Any], input: RaggedBatch, *args: Any, **kwargs: Any) -> RaggedBatch:
     """Work a function with f(0) = 0 on every pixel: (N, C, *spatial) -> the same."""
     check_unary(function, input, kwargs)
+    if function in _ALIASES and (function is not Tensor.contiguous or input.padding > Padding.BORROWED):
+        return input.with_canvas(function(shared_canvas(input), *args, **kwargs), view_padding(input))
     return work_pixels(function, input, input.settled(), args, kwargs, max(input.padding, Padding.FINITE))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anysize.ragged.axes import axis_of, images_of, lay_alone, relaid, shared_canvas
+from anysize.ragged.axes import as_copied_view, axis_of, images_of, lay_alone, relaid, shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
 from anysize.ragged.operands import common_extents, cropped_canvas
@@ -62,8 +62,9 @@ def setitem(function: Function, input: RaggedBatch, index: Any, value: Any) -> N
             raise refusal(function, "writing is exact for slices of channels only")
     if isinstance(value, Tensor) and value.dim() > 0:
         raise refusal(function, "writing a plain tensor has no exact rule; numbers and ragged batches have")
+    input.require_own_memory()
     known = min(max(input.padding, Padding.FINITE), _padding_of(value))
-    canvas = shared_canvas(input)
+    canvas = input.settled()
     if isinstance(value, RaggedBatch):
         # Both canvases are cropped: the same images may lie on larger or smaller ones.
         part = input.with_canvas(canvas[tuple(spelled)], Padding.FINITE)
@@ -134,6 +135,8 @@ def indexed(function: Function, input: RaggedBatch, index: tuple[Any, ...], whol
             layout.append(axes)
         elif isinstance(item, int) and all(lengths[axis].is_one for axis in axes) and item in (0, -1):
             item = 0
+        elif isinstance(item, int) and len(axes) == 1 and _is_in_all(lengths[axes[0]], item):
+            pass
         else:
             return _each(function, input, items)
         canvas_index.append(item)
@@ -141,8 +144,18 @@ def indexed(function: Function, input: RaggedBatch, index: tuple[Any, ...], whol
         raise refusal(function, "lists of indices are exact for one axis of channels alone")
     gathered = input.canvas if num_gathers else shared_canvas(input)
     # What was real may lie in the padding now: it must not be cleared.
-    padding = Padding.BORROWED if uncovers else input.padding
+    fills = all(_fills(length, extent) for length, extent in zip(lengths, extents, strict=True))
+    padding = Padding.BORROWED if uncovers and not fills else view_padding(input)
     return relaid(gathered[tuple(canvas_index)], layout, lengths, extents, padding)
+
+
+def _is_in_all(length: Length, place: int) -> bool:
+    """Whether every image has a pixel at ``place``, counted from the front."""
+    return length.known is not None and 0 <= place < min(length.known)
+
+
+def _fills(length: Length, extent: int) -> bool:
+    return length.known is not None and length.known.count(extent) == len(length.known)
 
 
 def _plain_item(function: Function, item: Any) -> tuple[Any, bool]:
@@ -199,11 +212,25 @@ def _each(function: Function, input: RaggedBatch, items: Sequence[Any]) -> Any:
         raise refusal(function, "indexing space works on each image by itself, which torch.compile cannot trace")
     if not all(item is None or isinstance(item, int | slice) for item in items):
         raise refusal(function, "space is indexed by numbers and slices only")
+    plain = input.plain()
+    if plain is not None and all(len(axes) < 2 for axes in input.layout):
+        return _each_alike(function, input, plain, items)
     results = []
     for number, image in enumerate(images_of(input)):
         mine = tuple(slice(*(_of(part, number) for part in (i.start, i.stop, i.step))) if isinstance(i, slice) else i
                      for i in items)  # fmt: skip
         results.append(image[mine])
+    places = _spatial_places(input, items)
+    if any(0 in result.shape for result in results):
+        raise refusal(function, _EMPTY)
+    return as_copied_view(lay_alone(results, places))
+
+
+_EMPTY = "it leaves nothing of an image, and a ragged batch has no empty images"
+
+
+def _spatial_places(input: RaggedBatch, items: Sequence[Any]) -> list[int]:
+    """Return which axes of the result of an index are space."""
     places, axes_of = [], iter(input.layout)
     place = 0
     for item in items:
@@ -213,9 +240,25 @@ def _each(function: Function, input: RaggedBatch, items: Sequence[Any]) -> Any:
         if axes:
             places.append(place)
         place += 1
-    if any(0 in result.shape for result in results):
-        raise refusal(function, "it leaves nothing of an image, and a ragged batch has no empty images")
-    return lay_alone(results, places)
+    return places
+
+
+def _each_alike(function: Function, input: RaggedBatch, plain: Tensor, items: Sequence[Any]) -> Any:
+    """Index images of one size, which gives a view."""
+    index = tuple(
+        slice(*(None if part is None else int(part) for part in (i.start, i.stop, i.step)))
+        if isinstance(i, slice)
+        else i
+        for i in items
+    )
+    result = plain[index]
+    if 0 in result.shape:
+        raise refusal(function, _EMPTY)
+    places = _spatial_places(input, items)
+    layout = [(places.index(place),) if place in places else () for place in range(result.dim())]
+    extents = [result.shape[place] for place in places]
+    lengths = [Length((extent,) * len(input)) for extent in extents]
+    return relaid(result, layout, lengths, extents, min(view_padding(input), Padding.FINITE))
 
 
 def _of(part: Any, number: int) -> Any:
@@ -237,6 +280,6 @@ def _some_images(function: Function, input: RaggedBatch, items: Sequence[Any]) -
         raise refusal(function, "it leaves no image, and a ragged batch has one or more")
     lengths = tuple(Length(tuple(length.values[n] for n in numbers)) for length in input.lengths)
     canvas = shared_canvas(input)[first]
-    some = RaggedBatch.laid_out(canvas, lengths, input.padding, input.layout, input.extents)
+    some = RaggedBatch.laid_out(canvas, lengths, view_padding(input), input.layout, input.extents)
     rest = (slice(None), *items[1:])
     return some if all(_is_full(item) for item in rest) else indexed(function, some, rest)

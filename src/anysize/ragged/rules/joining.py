@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anysize.ragged.axes import axis_of, images_of, lay_alone, shared_canvas
+from anysize.ragged.axes import axis_of, images_of, lay_alone, shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
 from anysize.ragged.operands import common_extents, cropped_canvas
 from anysize.ragged.registry import refusal, register_rule
+from anysize.ragged.stacked import StackedBatches
 
 __all__: list[str] = []
 
@@ -35,12 +36,13 @@ def cat(function: Function, tensors: Sequence[Any], dim: int = 0, **kwargs: Any)
 
 
 @register_rule(torch.stack, any_layout=True)
-def stack(function: Function, tensors: Sequence[Any], dim: int = 0, **kwargs: Any) -> RaggedBatch:
-    """Stack batches of the same images along a new plain axis: (N, C, H, W) -> (N, k, C, H, W)."""
+def stack(function: Function, tensors: Sequence[Any], dim: int = 0, **kwargs: Any) -> RaggedBatch | StackedBatches:
+    """Stack batches of the same images along a new plain axis: (N, C, H, W) -> (N, k, C, H, W), or (k, N, C, H, W)."""
     batches = _only_batches(function, tensors, kwargs)
     place = axis_of(dim, batches[0].dim() + 1)
     if place == 0:
-        raise refusal(function, "the new axis would stand in front, and the first must stay that of the images")
+        common_extents(function, batches)
+        return StackedBatches(batches)
     canvases, extents = _on_one_canvas(function, batches)
     layout = (*batches[0].layout[:place], (), *batches[0].layout[place:])
     return _fresh(batches, torch.stack(canvases, place), layout, extents)
@@ -126,7 +128,8 @@ def pieces(function: Function, input: RaggedBatch, *args: Any, **kwargs: Any) ->
     if input.layout[place]:
         raise refusal(function, f"axis {place} is space, which is not the same length in every image")
     canvases = function(shared_canvas(input), *args, **kwargs)
+    known = view_padding(input)
     if not unbinds:
-        return type(canvases)([input.with_canvas(canvas, input.padding) for canvas in canvases])
+        return type(canvases)([input.with_canvas(canvas, known) for canvas in canvases])
     layout = (*input.layout[:place], *input.layout[place + 1 :])
-    return tuple(RaggedBatch.laid_out(c, input.lengths, input.padding, layout, input.extents) for c in canvases)
+    return tuple(RaggedBatch.laid_out(c, input.lengths, known, layout, input.extents) for c in canvases)

@@ -1,7 +1,9 @@
 """Losses of maps: over the real pixels of all images, as torch has them over the concatenation of those pixels."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
@@ -142,7 +144,7 @@ def _of_labels(
 
 
 # Losses of pixel against pixel. A fill where the loss or its derivative is not finite for all that padding may hold.
-_FILLS = {functional.binary_cross_entropy: 0.5, functional.kl_div: 1.0}
+_FILLS = {functional.binary_cross_entropy: 0.5, functional.kl_div: 1.0, functional.soft_margin_loss: 1.0}
 
 
 @register_rule(
@@ -164,7 +166,10 @@ def pixel_loss(function: Callable[..., Any], input: Any, target: Any, *args: Any
     reduction = options.pop("reduction", "mean")
     legacy = [options.pop(name, None) for name in ("size_average", "reduce")]
     pairs = _pairs(function, input, target, reduction, legacy)
-    operands = {name: options.pop(name) for name in ("weight", "pos_weight") if options.get(name) is not None}
+    if function is functional.l1_loss and not torch.compiler.is_compiling():
+        _refuse_a_weight_that_torch_drops(function)
+    operands = {name: options.pop(name, None) for name in ("weight", "pos_weight")}
+    operands = {name: value for name, value in operands.items() if value is not None}
     if len(pairs) > 1 and any(isinstance(v, RaggedGroup) or v.dim() == pairs[0][0].dim() for v in operands.values()):
         raise refusal(function, "a weight for each image or pixel has no exact rule with a group")
 
@@ -172,7 +177,17 @@ def pixel_loss(function: Callable[..., Any], input: Any, target: Any, *args: Any
         named = dict(zip(operands, tensors, strict=True))
         return function(values, targets, **named, **options, reduction="none")
 
-    return _of_pixels(function, pairs, call, reduction, tuple(operands.values()))
+    by_weight = function in (functional.mse_loss, functional.l1_loss) and "weight" in operands
+    return _of_pixels(function, pairs, call, reduction, tuple(operands.values()), by_weight=by_weight)
+
+
+def _refuse_a_weight_that_torch_drops(function: Callable[..., Any]) -> None:
+    """Refuse ``l1_loss`` with a weight: torch 2.13 does not hand it on to ``__torch_function__``; it would be lost."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not functional.l1_loss.__code__:
+        frame = frame.f_back
+    if frame is not None and frame.f_locals.get("weight") is not None:
+        raise refusal(function, "torch does not hand its weight on; multiply input and target by the weight instead")
 
 
 _COMMON = ("size_average", "reduce", "reduction")
@@ -189,13 +204,14 @@ _POSITIONAL = {
 
 def _of_pixels(
     function: Callable[..., Any], pairs: Sequence[Pair], call: Callable[..., Tensor], reduction: str,
-    operands: tuple[Any, ...] = (), *, classes: bool = False,
+    operands: tuple[Any, ...] = (), *, classes: bool = False, by_weight: bool = False,
 ) -> Loss:  # fmt: skip
     """Work a loss that is known for each pixel, and add up those of the real ones.
 
-    ``classes``: one loss a pixel is made of all channels.
+    ``classes``: one loss a pixel is made of all channels. ``by_weight``: the mean is over the weights' sum.
     """
-    done, totals, counts = [], [], []
+    done, totals = [], []
+    counts: list[Any] = []
     for input, target in pairs:
         if isinstance(target, Tensor) and target.shape == input.canvas.shape:
             target = input.with_canvas(target, Padding.UNKNOWN)
@@ -209,7 +225,10 @@ def _of_pixels(
             done.append(result)
             continue
         totals.append(result.masked(0.0).sum(dtype=torch.promote_types(values.dtype, torch.float32)))
-        counts.append(_num_real(result) if reduction == "mean" else len(result))
+        if by_weight:
+            counts.append(result.with_canvas(aligned.values[2], Padding.UNKNOWN).masked(0.0).sum())
+        else:
+            counts.append(_num_real(result) if reduction == "mean" else len(result))
     if reduction == "none":
         return RaggedGroup(done) if len(pairs) > 1 else done[0]
     total = sum(totals[1:], start=totals[0])

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from anysize.errors import ImageSizeError
 from anysize.ragged.batch import Padding, RaggedBatch
+from anysize.ragged.dispatch import check_layouts
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.statistics import normalise_over_real_pixels, normalise_traced
@@ -40,6 +41,7 @@ def batch_norm(
     if not isinstance(input, RaggedBatch | RaggedGroup):
         raise refusal(function, "only its input may be ragged")
     parts = input.parts if isinstance(input, RaggedGroup) else (input,)
+    check_layouts(function, parts, {})
     if not training:
         results = [
             functional.batch_norm(part.settled(), running_mean, running_var, weight, bias, False, 0.0, eps)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
+from anysize.ragged.reducing import lowest
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.windows import output_lengths, per_axis
 from anysize.sizes import Window
@@ -36,13 +37,11 @@ def max_pool(
     lengths = output_lengths(function, input, windows)
     options = (kernel_size, _strides(kernel_size, stride), padding, dilation, ceil_mode)
     if ceil_mode or any(window.padding_after for window in windows):
-        # Windows hang over the border. The lowest finite number, not -inf: padding stays finite, and Inductor
-        # miscompiles max-pooling over -inf on CPUs.
-        lowest = torch.finfo(input.dtype).min
-        if torch.compiler.is_compiling():
-            result = function(input.masked(lowest), *options)
+        # Windows hang over the border.
+        if torch.compiler.is_compiling():  # a finite number: Inductor miscompiles max-pooling over -inf on CPUs
+            result = function(input.masked(torch.finfo(input.dtype).min), *options)
         else:
-            with input.lent(lowest) as canvas:
+            with input.lent(lowest(input.dtype)) as canvas:
                 result = function(canvas, *options)
         # Windows that saw nothing but the fill hold it now: the next sum or product would overflow to infinity, and
         # a zero gradient times infinity is NaN. The backward pass needs positions, not values.

@@ -41,11 +41,12 @@ def refused(function: Function, *args: Any, **kwargs: Any) -> None:  # noqa: ARG
     torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.bmm, Tensor.bmm,
     any_layout=True, per_image_operands=True,
 )  # fmt: skip
-def matmul(function: Function, input: Any, other: Any) -> RaggedBatch | Tensor:
+def matmul(function: Function, input: Any, other: Any = None, *, mat2: Any = None) -> RaggedBatch | Tensor:
     """Multiply matrices, the last two axes: with a plain one over channels, with each other over channels or space.
 
     (N, L, C) @ (N, C, L) -> (N, L, L): a map of every pixel with every other. (N, L, L) @ (N, L, C) -> (N, L, C).
     """
+    other = mat2 if other is None else other  # as bmm names it
     left, right = (other, input) if function is Tensor.__rmatmul__ else (input, other)
     name = torch.bmm if function in (torch.bmm, Tensor.bmm) else torch.matmul
     if isinstance(left, RaggedBatch) and isinstance(right, RaggedBatch):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anysize.ragged.axes import axis_of, relaid, shared_canvas
+from anysize.ragged.axes import axis_of, relaid, shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.lengths import Length, same_lengths
@@ -39,7 +39,7 @@ def permute(function: Function, input: RaggedBatch, *args: Any, **kwargs: Any) -
         )
     canvas = shared_canvas(input).permute(order)
     layout = [input.layout[axis] for axis in order]
-    return relaid(canvas, layout, input.lengths, input.extents, input.padding)
+    return relaid(canvas, layout, input.lengths, input.extents, view_padding(input))
 
 
 def _sizes(sizes: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:

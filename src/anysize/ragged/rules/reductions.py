@@ -156,15 +156,15 @@ def logsumexp(
 
 @register_rule(torch.linalg.vector_norm, any_layout=True)
 def vector_norm(
-    function: Callable[..., Any], input: RaggedBatch, ord: Any = 2, dim: Any = None, keepdim: bool = False,
+    function: Callable[..., Any], x: RaggedBatch, ord: Any = 2, dim: Any = None, keepdim: bool = False,
     *, dtype: torch.dtype | None = None, **options: Any,
 ) -> Reduced:  # fmt: skip
     """Vector norm over axes."""
-    reduction = _reduction(function, input, dim, options)
+    reduction = _reduction(function, x, dim, options)
     if reduction.over_space and not ord >= 0:
         raise refusal(function, f"the norm of order {ord} is not exact over space: zeros around an image are its least")
     # Zeros add nothing to a norm, and a zero has no part in its gradient.
-    values = function(input.zeroed(), ord, reduction.places, True, dtype=dtype)
+    values = function(x.zeroed(), ord, reduction.places, True, dtype=dtype)
     return reduction.result(values, Padding.ZERO if ord > 0 else Padding.FINITE, keepdim=keepdim)
 
 

@@ -65,7 +65,9 @@ class _Findings:
 
     def give_up(self, error: Exception, model: nn.Module, mode: str, dtype: torch.dtype) -> None:
         """Record a run that ended in an exception."""
-        is_refusal = isinstance(error, _REFUSALS)
+        # torch's own parser turns a Length away before a rule is asked: avg_pool2d(x, x.shape[2:])
+        of_length = isinstance(error, TypeError) and "Length" in str(error)
+        is_refusal = isinstance(error, _REFUSALS) or of_length
         named = re.match(r"[\w.]+(?= (?:\(called in|was given))", str(error)) if is_refusal else None
         why = error.message if isinstance(error, AnysizeError) else f"{type(error).__name__}: {error}"
         (self.refused if is_refusal else self.failed).append(

@@ -95,13 +95,20 @@ def clear_in_place(view: Tensor, columns: Columns) -> None:
 
 
 def fill_in_place(view: Tensor, columns: Columns, values: Tensor | float) -> None:
-    """Set the padding of ``view`` (N, C, *spatial) to ``values``, one or (C,), unseen by autograd."""
+    """Set the padding of ``view`` to ``values``, unseen by autograd.
+
+    Args:
+        view: (N, *plain, *spatial).
+        columns: the true lengths.
+        values: one number; or (C,), one a channel, for a view (N, C, *spatial).
+    """
     raw = view.data
-    slabs = _slabs(columns, tuple(raw.shape[2:]))
+    extents = tuple(raw.shape[-len(columns) :])
+    slabs = _slabs(columns, extents)
     if isinstance(values, Tensor):
         values = values.to(raw.dtype).reshape(-1, *(1,) * (raw.dim() - 2))
     if raw.device.type != "cpu" and slabs:  # a kernel launch for each slab costs more than a pass over the canvas
-        mask = real_mask(columns, tuple(raw.shape[2:]), raw.dim(), raw.device)
+        mask = real_mask(columns, extents, raw.dim(), raw.device)
         raw.copy_(torch.where(mask, raw, torch.as_tensor(values, dtype=raw.dtype, device=raw.device)))
         return
     for index in slabs:

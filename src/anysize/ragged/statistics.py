@@ -47,10 +47,11 @@ def real_statistics(canvas: Tensor, columns: Columns, num_real: int) -> tuple[Te
     if values.device.type != "cpu":
         return _two_pass_statistics(values, columns, ratio)
     mean, variance = _canvas_statistics(values)
-    squares = (variance + mean.square()) * ratio
-    mean = mean * ratio
-    variance = squares - mean.square()
-    if bool((mean.square() > _CANCELLATION_LIMIT * variance).any()):
+    # In few operators: for small canvases their number is what counts.
+    variance.addcmul_(mean, mean).mul_(ratio)
+    mean.mul_(ratio)
+    variance.addcmul_(mean, mean, value=-1)
+    if bool((mean.square() > variance * _CANCELLATION_LIMIT).any()):
         fill_in_place(values, columns, mean)
         variance = _canvas_statistics(values)[1] * ratio
         clear_in_place(values, columns)
@@ -163,18 +164,25 @@ def _native_backward(
     root = ratio**0.5
     total = _channel_sums(dy)
     # The last pixel of a canvas that its image does not fill is padding.
-    place: tuple[int | slice, ...] = (corner, slice(None), *(-1 for _ in columns))
-    lent_dy, lent_x = dy.data[place], x.data[place]
+    lent_dy, lent_x = _last_pixel(dy, corner), _last_pixel(x, corner)
     before = lent_x.clone()
     lent_dy.copy_(total * ((num_canvas - num_real) / num_real))
     lent_x.copy_(mean)
-    dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
+    dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward.default(
         dy, x, unit / root, None, None, mean, inverse_std * root, True, 0.0, [True, True, True]
     )
     lent_dy.zero_()
     lent_x.copy_(before)
     clear_in_place(dx, columns)
     return dx, d_weight / root, d_bias / ratio
+
+
+def _last_pixel(canvas: Tensor, number: int) -> Tensor:
+    """View the last pixel (C,) of image ``number``'s part of a canvas, unseen by autograd."""
+    offset = number * canvas.stride(0)
+    for axis in range(2, canvas.dim()):
+        offset += (canvas.shape[axis] - 1) * canvas.stride(axis)
+    return canvas.data.as_strided((canvas.shape[1],), (canvas.stride(1),), canvas.storage_offset() + offset)
 
 
 def _dense(dy: Tensor) -> Tensor:

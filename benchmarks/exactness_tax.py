@@ -73,8 +73,8 @@ def sizes(multiple_of: int, num_images: int) -> list[tuple[int, int]]:
 
 
 def batches(device: torch.device, dtype: torch.dtype, multiple_of: int, num_batches: int) -> list[RaggedBatch]:
-    """Planned batches of similar images, from a data set of 512."""
-    every = sizes(multiple_of, 512)
+    """Planned batches of similar images, from a data set of 4,096."""
+    every = sizes(multiple_of, 4096)
     plan = plan_epoch(every, batch_size=BATCH, max_pixels=4_000_000, mixing="similar", multiple_of=8, seed=0, epoch=0)
     made = []
     for step in list(plan)[:num_batches]:
@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batches", type=int, default=3)
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--memory-only", action="store_true", help="print peak memory, measure no time")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -214,6 +215,12 @@ def main() -> None:
         f"# {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     print(f"# {' '.join(sys.argv)}")
+    if options.memory_only:
+        for name in options.only or MODELS:
+            for mode in options.mode or ("training", "evaluation"):
+                ragged, plain = (peak_mib(name, mode, side, options.batches) for side in ("ragged", "plain"))
+                print(f"{name:14} {mode:10} peak {ragged:.0f} / {plain:.0f} MiB = {ragged / plain:.3f}", flush=True)
+        return
     results = []
     for kind in kinds():
         for name in options.only or MODELS:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anysize.errors import RaggedError
-from anysize.ragged.alone import run_alone
+from anysize.ragged.verification.alone import run_alone
 from oracle import OneByOne, random_images, randomise, relative_error
 
 SIZES = ((17, 23), (31, 13), (8, 40))

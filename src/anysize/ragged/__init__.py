@@ -1,7 +1,7 @@
 """The exact batch: ``op(batch)[i]`` is ``op(image_i)``, for any module whose operators have a rule, or refused."""
 
-import anysize.ragged.rules
-import anysize.ragged.synchronised  # noqa: F401
+import anysize.ragged.normalising.synchronised
+import anysize.ragged.rules  # noqa: F401 - importing the rules registers them
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.each import each_image
 from anysize.ragged.group import RaggedGroup

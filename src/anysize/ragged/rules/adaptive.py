@@ -9,11 +9,11 @@ from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
-from anysize.ragged.reducing import lowest
+from anysize.ragged.pixels.reducing import lowest
+from anysize.ragged.pixels.spatial_sums import global_mean, one_pixel
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.resizing import extents_of, resize_each, wanted_lengths
-from anysize.ragged.spatial_sums import global_mean, one_pixel
-from anysize.ragged.taps import window_averages
+from anysize.ragged.shapes.resizing import extents_of, resize_each, wanted_lengths
+from anysize.ragged.shapes.taps import window_averages
 
 __all__: list[str] = []
 

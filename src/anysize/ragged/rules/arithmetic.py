@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
-from anysize.ragged.pixelwise import may_overflow, owned_zeroed, refuse_in_place, work_operands, work_pixels
+from anysize.ragged.pixels.pixelwise import may_overflow, owned_zeroed, refuse_in_place, work_operands, work_pixels
 from anysize.ragged.registry import refusal, register_rule, spellings
 
 __all__: list[str] = []

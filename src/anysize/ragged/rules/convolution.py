@@ -11,7 +11,7 @@ from torch.nn import functional
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.kernels import convolve
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.windows import output_lengths, per_axis
+from anysize.ragged.shapes.windows import output_lengths, per_axis
 from anysize.sizes import Window
 
 __all__: list[str] = []

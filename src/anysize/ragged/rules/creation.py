@@ -10,7 +10,7 @@ from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.canvas import CanvasTensor
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.lengths import Length
-from anysize.ragged.pixelwise import overwritten as in_place
+from anysize.ragged.pixels.pixelwise import overwritten as in_place
 from anysize.ragged.registry import refusal, register_rule
 
 __all__: list[str] = []

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anysize.ragged.axes import shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.pixelwise import check_unary, owned_zeroed, refuse_in_place, work_pixels
+from anysize.ragged.pixels.pixelwise import check_unary, owned_zeroed, refuse_in_place, work_pixels
 from anysize.ragged.registry import refusal, register_rule, spellings
+from anysize.ragged.shapes.axes import shared_canvas, view_padding
 
 __all__: list[str] = []
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from anysize.errors import ImageSizeError
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.group import RaggedGroup
-from anysize.ragged.image_norm import normalise_images
 from anysize.ragged.lengths import product
+from anysize.ragged.normalising.image_norm import normalise_images
 from anysize.ragged.registry import refusal, register_rule
 
 __all__: list[str] = []

@@ -6,11 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anysize.ragged.axes import as_copied_view, axis_of, images_of, lay_alone, relaid, shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
-from anysize.ragged.operands import common_extents, cropped_canvas
+from anysize.ragged.pixels.operands import common_extents, cropped_canvas
 from anysize.ragged.registry import refusal, register_rule
+from anysize.ragged.shapes.axes import (
+    as_copied_view,
+    axis_of,
+    images_of,
+    lay_alone,
+    relaid,
+    shared_canvas,
+    view_padding,
+)
 
 __all__: list[str] = []
 

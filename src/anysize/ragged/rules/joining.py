@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anysize.ragged.axes import axis_of, images_of, lay_alone, shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
-from anysize.ragged.operands import common_extents, cropped_canvas
+from anysize.ragged.pixels.operands import common_extents, cropped_canvas
 from anysize.ragged.registry import refusal, register_rule
+from anysize.ragged.shapes.axes import axis_of, images_of, lay_alone, shared_canvas, view_padding
 from anysize.ragged.stacked import StackedBatches
 
 __all__: list[str] = []

@@ -14,7 +14,7 @@ from anysize.errors import MixedSizesError
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.lengths import product
-from anysize.ragged.operands import align, common_extents, cropped_canvas
+from anysize.ragged.pixels.operands import align, common_extents, cropped_canvas
 from anysize.ragged.registry import refusal, register_rule
 
 __all__: list[str] = []

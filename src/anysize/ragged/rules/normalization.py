@@ -11,8 +11,8 @@ from anysize.errors import ImageSizeError
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.dispatch import check_layouts
 from anysize.ragged.group import RaggedGroup
+from anysize.ragged.normalising.statistics import normalise_over_real_pixels, normalise_traced
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.statistics import normalise_over_real_pixels, normalise_traced
 
 __all__: list[str] = []
 

@@ -13,9 +13,9 @@ from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.each import each_image
 from anysize.ragged.lengths import Length
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.resizing import extents_of, resize_each
-from anysize.ragged.taps import take_pixels
-from anysize.ragged.windows import require_pixels, too_small
+from anysize.ragged.shapes.resizing import extents_of, resize_each
+from anysize.ragged.shapes.taps import take_pixels
+from anysize.ragged.shapes.windows import require_pixels, too_small
 
 __all__: list[str] = []
 

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
-from anysize.ragged.reducing import lowest
+from anysize.ragged.pixels.reducing import lowest
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.windows import output_lengths, per_axis
+from anysize.ragged.shapes.windows import output_lengths, per_axis
 from anysize.sizes import Window
 
 __all__: list[str] = []

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from anysize.errors import MixedSizesError
-from anysize.ragged.axes import relaid
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length, same_lengths
 from anysize.ragged.registry import refusal, register_rule
+from anysize.ragged.shapes.axes import relaid
 
 __all__: list[str] = []
 

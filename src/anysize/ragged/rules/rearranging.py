@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anysize.ragged.axes import axis_of, relaid, shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.group import RaggedGroup
 from anysize.ragged.lengths import Length, same_lengths
 from anysize.ragged.registry import refusal, register_rule, spellings
-from anysize.ragged.reshaping import dropped, flattened, inserted, operator_index, reshaped, unflattened
+from anysize.ragged.shapes.axes import axis_of, relaid, shared_canvas, view_padding
+from anysize.ragged.shapes.reshaping import dropped, flattened, inserted, operator_index, reshaped, unflattened
 
 __all__: list[str] = []
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.reducing import Reduction, highest, lowest, places_of
+from anysize.ragged.pixels.reducing import Reduction, highest, lowest, places_of
+from anysize.ragged.pixels.spatial_sums import global_mean, one_pixel, real_sum
 from anysize.ragged.registry import refusal, register_rule, spellings
-from anysize.ragged.spatial_sums import global_mean, one_pixel, real_sum
 
 __all__: list[str] = []
 

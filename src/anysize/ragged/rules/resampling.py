@@ -12,9 +12,9 @@ from anysize.errors import ImageSizeError
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.lengths import Length
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.resizing import extents_of, resize_each, wanted_lengths
-from anysize.ragged.taps import Axis, linear_taps, nearest_places, take_linear, take_pixels
-from anysize.ragged.windows import require_pixels
+from anysize.ragged.shapes.resizing import extents_of, resize_each, wanted_lengths
+from anysize.ragged.shapes.taps import Axis, linear_taps, nearest_places, take_linear, take_pixels
+from anysize.ragged.shapes.windows import require_pixels
 from anysize.sizes import format_size
 
 __all__: list[str] = []

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.operands import align
-from anysize.ragged.reducing import Reduction, places_of
+from anysize.ragged.pixels.operands import align
+from anysize.ragged.pixels.reducing import Reduction, places_of
 from anysize.ragged.registry import refusal, register_rule, spellings
 
 __all__: list[str] = []

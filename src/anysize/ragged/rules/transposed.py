@@ -9,7 +9,7 @@ from torch.nn import functional
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.kernels import convolve_transposed
 from anysize.ragged.registry import refusal, register_rule
-from anysize.ragged.windows import per_axis, require_pixels
+from anysize.ragged.shapes.windows import per_axis, require_pixels
 from anysize.sizes import Window
 
 __all__: list[str] = []

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anysize.ragged.alone import run_alone
 from anysize.ragged.batch import RaggedBatch
+from anysize.ragged.verification.alone import run_alone
 from anysize.ragged.verification.outputs import Images, joined, largest, relative_error, split
 from anysize.ragged.verification.preparation import WithoutDropout
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anysize.ragged.alone import run_alone
+from anysize.ragged.verification.alone import run_alone
 from anysize.ragged.verification.comparison import poisoned
 from anysize.ragged.verification.outputs import Images, largest, relative_error, split
 from anysize.ragged.verification.preparation import WithoutDropout

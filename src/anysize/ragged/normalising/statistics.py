@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from anysize.ragged.batch import RaggedBatch
+from anysize.ragged.normalising.ranks import gather_statistics, sum_over_ranks
 from anysize.ragged.padding import Columns, clear_in_place, fill_in_place
-from anysize.ragged.ranks import gather_statistics, sum_over_ranks
 
 __all__ = ["merge_statistics", "normalise_over_real_pixels", "normalise_traced", "real_statistics"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.reducing import Reduction, places_of
+from anysize.ragged.pixels.reducing import Reduction, places_of
 from anysize.ragged.registry import refusal, register_rule, spellings
 
 __all__: list[str] = []

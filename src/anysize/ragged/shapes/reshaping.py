@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anysize.ragged.atoms import Atom, Axes, Space, Spaces, match_sizes
-from anysize.ragged.axes import each_alone, relaid, shared_canvas, view_padding
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.layouts import Layout
 from anysize.ragged.lengths import Length
 from anysize.ragged.registry import refusal
+from anysize.ragged.shapes.atoms import Atom, Axes, Space, Spaces, match_sizes
+from anysize.ragged.shapes.axes import each_alone, relaid, shared_canvas, view_padding
 
 __all__ = ["dropped", "flattened", "inserted", "reshaped", "unflattened"]
 

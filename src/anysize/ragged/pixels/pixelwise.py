@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.operands import align
+from anysize.ragged.pixels.operands import align
 from anysize.ragged.registry import refusal, spellings, works_in_place
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""What rules of pixelwise functions and reductions share: operands on one canvas, sums over real pixels."""

@@ -1,0 +1,1 @@
+"""Arithmetic on axes and sizes: which axis is space, reshaping, windows, resizing."""

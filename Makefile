@@ -37,7 +37,7 @@ zoo: $(VENV)/.dev  ## verify the networks of timm, torchvision and segmentation_
 bench: $(VENV)/.dev  ## the benchmarks of the README, on this machine (an hour)
 	$(BIN)/python benchmarks/native_vs_fixed.py
 	$(BIN)/python benchmarks/exactness_tax.py
-	$(BIN)/python benchmarks/compiled.py
+	$(BIN)/python benchmarks/compilation.py
 
 wheel: $(VENV)/.dev  ## build the wheel
 	$(BIN)/python -m build --wheel

@@ -1,6 +1,6 @@
 """``torch.compile(fullgraph=True)`` of whole networks: one graph a canvas, and the values of eager mode.
 
-The check is that of `benchmarks/compiled.py`, which also runs it through Inductor.
+The check is that of `benchmarks/compilation.py`, which also runs it through Inductor.
 """
 
 import sys
@@ -21,10 +21,10 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
     [("resnet18", "training"), ("xception41", "evaluation"), ("deeplabv3plus", "evaluation")],
 )
 def test_network(name: str, mode: str) -> None:
-    import compiled
+    import compilation
 
     try:
-        result = compiled.check(name, mode, "aot_eager")
+        result = compilation.check(name, mode, "aot_eager")
     except MissingExtraError as missing:
         pytest.skip(str(missing))
     assert result.graphs == result.canvases == 3

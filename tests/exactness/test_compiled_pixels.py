@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from compiled import check_compiled
 from torch.nn import functional as F
 
 from anysize.ragged import RaggedBatch
-from compiled import check_compiled
 
 SCALE = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
 FUNCTIONS: dict[str, Any] = {

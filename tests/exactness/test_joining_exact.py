@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 from alone import LENGTHS, PADDINGS, VOLUMES, check_alone, check_padding_gradient, drawn_sizes
+from compiled import check_compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anysize.ragged import RaggedBatch, RaggedGroup
-from compiled import check_compiled
 from oracle import AWKWARD_SIZES, random_images
 
 SIZES = ((5, 7), (8, 4), (8, 7), (3, 3))

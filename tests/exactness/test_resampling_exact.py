@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 from alone import LENGTHS, PADDINGS, VOLUMES, check_alone, check_padding_gradient, drawn_sizes
+from compiled import check_compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 from anysize.ragged import RaggedBatch, RaggedGroup
-from compiled import check_compiled
 from oracle import AWKWARD_SIZES, check_exact, random_images, randomise
 
 SMALL = ((9, 14), (13, 7), (8, 8), (5, 5))

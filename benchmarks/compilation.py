@@ -1,6 +1,6 @@
 """``torch.compile(fullgraph=True)`` on ragged batches: one compilation a canvas whatever the sizes, same values.
 
-    python benchmarks/compiled.py [--backend inductor] [--only resnet18] [--output benchmarks/results/compiled.json]
+    python benchmarks/compilation.py [--backend inductor] [--only resnet18] [--output FILE]
 
 Three canvases, two batches of different sizes on each, evaluation and training: prints how many graphs were compiled
 (three are right), the largest deviation of values and weight gradients from eager mode, and the seconds.

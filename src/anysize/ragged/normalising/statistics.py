@@ -13,6 +13,7 @@ Per channel, with M canvas pixels of which n are real (sums over all images):
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -51,11 +52,11 @@ def real_statistics(canvas: Tensor, columns: Columns, num_real: int) -> tuple[Te
     variance.addcmul_(mean, mean).mul_(ratio)
     mean.mul_(ratio)
     variance.addcmul_(mean, mean, value=-1)
-    if bool((mean.square() > variance * _CANCELLATION_LIMIT).any()):
+    if float(torch.addcmul(variance, mean, mean, value=-1 / _CANCELLATION_LIMIT).min()) < 0:
         fill_in_place(values, columns, mean)
         variance = _canvas_statistics(values)[1] * ratio
         clear_in_place(values, columns)
-    return mean, variance.clamp_min(0)
+    return mean, variance
 
 
 def _canvas_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +175,7 @@ def _native_backward(
     lent_dy.zero_()
     lent_x.copy_(before)
     clear_in_place(dx, columns)
-    return dx, d_weight / root, d_bias / ratio
+    return dx, d_weight.div_(root), d_bias.div_(ratio)
 
 
 def _last_pixel(canvas: Tensor, number: int) -> Tensor:
@@ -196,8 +197,14 @@ def _channel_sums(dy: Tensor) -> Tensor:
     pixels = dy.movedim(1, -1)
     if pixels.is_contiguous():  # one pass by BLAS; a reduction over all axes but the last is slower on a CPU
         rows = pixels.reshape(-1, dy.shape[1])
-        return torch.mv(rows.t(), rows.new_ones(len(rows)))
+        return torch.mv(rows.t(), _ones(len(rows), rows.dtype))
     return dy.sum([0, *range(2, dy.dim())])
+
+
+@lru_cache(maxsize=16)  # the canvases of a step, and no more: they are as long as a canvas has pixels
+def _ones(length: int, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.ones(length, dtype=dtype)
 
 
 def _canvas_gradients(

@@ -10,7 +10,7 @@ from torch import Tensor
 from anysize.errors import RaggedError
 from anysize.ragged.dispatch import dispatch
 from anysize.ragged.laying import check_images, lay_images
-from anysize.ragged.layouts import CANONICAL, Layout, split_axis
+from anysize.ragged.layouts import CANONICAL, Layout, cropped_to
 from anysize.ragged.lengths import Length, lengths_of_sizes, product
 from anysize.ragged.padded import PaddedCanvas, Padding
 from anysize.ragged.padding import Columns
@@ -122,19 +122,10 @@ class RaggedBatch(PaddedCanvas):
         """
         if dim % self.dim():
             return self._dispatch(Tensor.unbind, (self, dim), {})
-        return [self._image(number, size) for number, size in enumerate(self.sizes)]
-
-    def _image(self, number: int, size: tuple[int, ...]) -> Tensor:
-        image = self._canvas[number]
-        for place, axes in enumerate(self._layout[1:]):
-            if len(axes) == 1:
-                image = image.narrow(place, 0, size[axes[0]])
-            elif axes:
-                image = split_axis(image, place, [self._extents[axis] for axis in axes])
-                for offset, axis in enumerate(axes):
-                    image = image.narrow(place + offset, 0, size[axis])
-                image = image.flatten(place, place + len(axes) - 1)
-        return image
+        return [
+            cropped_to(self._canvas[number], self._layout[1:], self._extents, size)
+            for number, size in enumerate(self.sizes)
+        ]
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
         """Return the batch with every tensor of it, the sizes' too, put elsewhere by ``move``."""
@@ -144,23 +135,13 @@ class RaggedBatch(PaddedCanvas):
 
     def plain(self) -> Tensor | None:
         """Return the images as one ordinary tensor where they agree in size (eager mode), else None."""
-        canvas = self._canvas
-        for axis in range(len(self._extents)):
-            known = self._lengths[axis].known
+        for length in self._lengths:
+            known = length.known
             if known is None or known.count(known[0]) != len(known):
                 return None
         if self.is_uniform:
-            return canvas
-        size = self.sizes[0]
-        for place, axes in enumerate(self._layout):
-            if len(axes) == 1:
-                canvas = canvas.narrow(place, 0, size[axes[0]])
-            elif axes:
-                canvas = split_axis(canvas, place, [self._extents[axis] for axis in axes])
-                for offset, axis in enumerate(axes):
-                    canvas = canvas.narrow(place + offset, 0, size[axis])
-                canvas = canvas.flatten(place, place + len(axes) - 1)
-        return canvas
+            return self._canvas
+        return cropped_to(self._canvas, self._layout, self._extents, self.sizes[0])
 
     @property
     def shape(self) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anysize.ragged.lengths import Length
 
-__all__ = ["CANONICAL", "Layout", "mask_of", "spatial_view", "split_axis"]
+__all__ = ["CANONICAL", "Layout", "cropped_to", "mask_of", "spatial_view", "split_axis"]
 
 Layout = tuple[tuple[int, ...], ...]
 
@@ -28,6 +28,19 @@ CANONICAL: dict[int, Layout] = {
 def split_axis(tensor: Tensor, place: int, lengths: Sequence[int]) -> Tensor:
     """View one axis as several, row-major."""
     return tensor.unflatten(place, list(lengths))  # type: ignore[no-untyped-call, no-any-return]
+
+
+def cropped_to(tensor: Tensor, layout: Layout, extents: Sequence[int], size: Sequence[int]) -> Tensor:
+    """View a tensor of one axis for each entry of ``layout``, each spatial axis cropped to its length in ``size``."""
+    for place, axes in enumerate(layout):
+        if len(axes) == 1:
+            tensor = tensor.narrow(place, 0, size[axes[0]])
+        elif axes:
+            tensor = split_axis(tensor, place, [extents[axis] for axis in axes])
+            for offset, axis in enumerate(axes):
+                tensor = tensor.narrow(place + offset, 0, size[axis])
+            tensor = tensor.flatten(place, place + len(axes) - 1)
+    return tensor
 
 
 def spatial_view(canvas: Tensor, layout: Layout, extents: Sequence[int]) -> Tensor | None:

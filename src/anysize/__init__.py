@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from anysize.version import __version__
 
 if TYPE_CHECKING:
-    from anysize.batching import BatchSampler, plan_epoch
+    from anysize.batching import BatchSampler, CanvasSet, PlanStream, choose_canvases, plan_epoch
     from anysize.inference import EvalConfig, PredictConfig
     from anysize.inference.evaluate import evaluate
     from anysize.inference.predict import predict
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BatchSampler": "anysize.batching",
+    "CanvasSet": "anysize.batching",
     "EvalConfig": "anysize.inference",
+    "PlanStream": "anysize.batching",
     "PredictConfig": "anysize.inference",
     "RaggedBatch": "anysize.ragged",
     "RaggedGroup": "anysize.ragged",
     "TrainConfig": "anysize.training",
     "VerifyReport": "anysize.ragged",
+    "choose_canvases": "anysize.batching",
     "collate": "anysize.loading",
     "create_model": "anysize.models",
     "evaluate": "anysize.inference.evaluate",
@@ -45,13 +48,16 @@ _HOMES = {
 
 __all__ = [
     "BatchSampler",
+    "CanvasSet",
     "EvalConfig",
+    "PlanStream",
     "PredictConfig",
     "RaggedBatch",
     "RaggedGroup",
     "TrainConfig",
     "VerifyReport",
     "__version__",
+    "choose_canvases",
     "collate",
     "create_model",
     "evaluate",

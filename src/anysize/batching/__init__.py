@@ -1,8 +1,11 @@
 """Sizes and limits in, a plan out: which images go together, on which canvas, in which order."""
 
+from anysize.batching.canvases import CanvasSet, canvas_choices, choose_canvases
 from anysize.batching.epoch import plan_epoch
+from anysize.batching.histogram import SizeHistogram
 from anysize.batching.plan import MicroBatch, Plan, Step
 from anysize.batching.sampler import BatchSampler
+from anysize.batching.stream import PlanStream
 from anysize.batching.waste import (
     SquareResize,
     UsualWays,
@@ -16,13 +19,18 @@ from anysize.batching.waste import (
 
 __all__ = [
     "BatchSampler",
+    "CanvasSet",
     "MicroBatch",
     "Plan",
+    "PlanStream",
+    "SizeHistogram",
     "SquareResize",
     "Step",
     "UsualWays",
     "Waste",
     "WorstMicroBatches",
+    "canvas_choices",
+    "choose_canvases",
     "measure_waste",
     "padding_share",
     "plan_epoch",

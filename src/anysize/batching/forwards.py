@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anysize.batching.segments import Cut, Floats, Ints, Segments, cut_all, lay_out
+from anysize.batching.sorting import stable_order
 
 __all__ = ["Forwards", "divide_steps"]
 
@@ -15,14 +16,17 @@ class Forwards:
     """All micro-batches of an epoch, step after step.
 
     Attributes:
-        images: (N,) image numbers, micro-batch after micro-batch.
+        images: (N,) image numbers, micro-batch after micro-batch; inside one by true area from the largest to
+            the smallest, equal extents side by side.
         lengths: (m,) images in each micro-batch.
+        canvases: (m, 2) height and width of the canvas of each.
         steps: (m,) the step that each belongs to, ascending.
         ranks: (m,) the rank that computes it.
     """
 
     images: Ints
     lengths: Ints
+    canvases: Ints
     steps: Ints
     ranks: Ints
 
@@ -30,6 +34,7 @@ class Forwards:
 def divide_steps(
     images: Ints,
     lengths: Ints,
+    true_sizes: Ints,
     canvas_sizes: Ints,
     *,
     num_ranks: int,
@@ -41,6 +46,7 @@ def divide_steps(
     Args:
         images: (N,) image numbers, step after step.
         lengths: (s,) images in each step.
+        true_sizes: (N, 2) height and width.
         canvas_sizes: (N, 2) height and width, rounded up to what canvases may be; each area is at most
             ``max_pixels``.
         num_ranks: how many ranks; in every step, rank 0 gets the smallest images.
@@ -60,7 +66,16 @@ def divide_steps(
             groups, lambda groups: _forward_cuts(groups, canvas_sizes, max_pixels, launch_pixels)
         )
     steps = np.searchsorted(ends, np.cumsum(lengths) - lengths, side="right")
-    return Forwards(images, lengths, steps.astype(np.int64), owners)
+    images = images[_by_size(images, np.repeat(np.arange(len(lengths)), lengths), true_sizes)]
+    canvases = np.maximum.reduceat(canvas_sizes[images], np.cumsum(lengths) - lengths, axis=0)
+    return Forwards(images, lengths, canvases, steps.astype(np.int64), owners)
+
+
+def _by_size(images: Ints, groups: Ints, true_sizes: Ints) -> Ints:
+    """The order of ``images`` by group, then largest area, then height (so that equal extents are neighbours)."""
+    heights, widths = true_sizes[images].T
+    areas = heights * widths
+    return stable_order(groups, areas.max() - areas, heights.max() - heights, images)
 
 
 def _sorted_groups(images: Ints, lengths: Ints, canvas_sizes: Ints, first: Ints, parts: Ints) -> Segments:

@@ -5,7 +5,7 @@ import numpy as np
 from anysize.batching.noise import permutation, stream_key, uniform
 from anysize.batching.segments import Cut, Floats, Ints, Segments, cut_all, lay_out
 
-__all__ = ["mixed_steps", "similar_steps"]
+__all__ = ["mixed_steps", "similar_steps", "step_offsets"]
 
 # Where a group of steps may be cut in two. Several places instead of the middle alone save up to a tenth of
 # the padding; places nearer to the ends save no more and make the tree deep.
@@ -28,7 +28,7 @@ def mixed_steps(num_images: int, batch_size: int, key: int | None) -> tuple[Ints
         The images, step after step, of shape (N,), and the number in each step.
     """
     images = np.arange(num_images, dtype=np.int64) if key is None else permutation(key, num_images)
-    return images, np.diff(_offsets(num_images, batch_size))
+    return images, np.diff(step_offsets(num_images, batch_size))
 
 
 def similar_steps(
@@ -51,7 +51,7 @@ def similar_steps(
         The images, step after step, of shape (N,), and the number in each step.
     """
     num_images = len(sizes)
-    offsets = _offsets(num_images, batch_size)
+    offsets = step_offsets(num_images, batch_size)
     images, heights, widths = np.arange(num_images, dtype=np.int64), *sizes.T.astype(np.float64)
     if key is not None:
         images = permutation(stream_key(key, 0), num_images)  # equal sizes keep this order
@@ -72,7 +72,7 @@ def similar_steps(
     return images, lengths
 
 
-def _offsets(num_images: int, batch_size: int) -> Ints:
+def step_offsets(num_images: int, batch_size: int) -> Ints:
     """Where each step begins, and the end: 0, batch_size, 2 batch_size, ..., num_images."""
     return np.append(np.arange(0, num_images, batch_size, dtype=np.int64), num_images)
 

@@ -15,8 +15,13 @@ MAX_SIDE = 2**26
 """The largest height or width that is accepted, in pixels: areas then stay exact in float64 (2^52)."""
 
 
-def check_sizes(sizes: npt.ArrayLike) -> Ints:
+def check_sizes(sizes: npt.ArrayLike, *, first: int = 0, total: int | None = None) -> Ints:
     """Return sizes as an (N, 2) int64 array of (height, width).
+
+    Args:
+        sizes: (N, 2) integers.
+        first: number of the first of these images, for messages; they may be a block of more.
+        total: images in all.
 
     Raises:
         PlanError: it is empty, of another shape, not of integers, or a side is not between 1 and
@@ -42,8 +47,8 @@ def check_sizes(sizes: npt.ArrayLike) -> Ints:
     if bad.size:
         height, width = array[bad[0]]
         raise PlanError(
-            f"{_count(bad.size, 'image')} of {len(array)} cannot be: image {bad[0]} is {height}x{width} "
-            f"(height x width); each side must be 1 to {MAX_SIDE} pixels",
+            f"{_count(bad.size, 'image')} of {total or len(array)} cannot be: image {first + bad[0]} is "
+            f"{height}x{width} (height x width); each side must be 1 to {MAX_SIDE} pixels",
             hint="leave such images out, or measure them again",
         )
     return array.astype(np.int64)
@@ -73,8 +78,11 @@ def round_up(sizes: Ints, multiple_of: int) -> Ints:
     return -(-sizes // multiple_of) * multiple_of
 
 
-def check_fits(sizes: Ints, max_pixels: int, multiple_of: int) -> None:
-    """Raise `PlanError` if the canvas of some image alone has more than ``max_pixels`` pixels."""
+def check_fits(sizes: Ints, max_pixels: int, multiple_of: int, *, first: int = 0, total: int | None = None) -> None:
+    """Raise `PlanError` if the canvas of some image alone has more than ``max_pixels`` pixels.
+
+    ``first`` and ``total`` as of `check_sizes`.
+    """
     canvas_sizes = round_up(sizes, multiple_of)
     areas = canvas_sizes[:, 0] * canvas_sizes[:, 1]
     over = np.flatnonzero(areas > max_pixels)
@@ -85,8 +93,8 @@ def check_fits(sizes: Ints, max_pixels: int, multiple_of: int) -> None:
     side = _largest_side(sizes[over], max_pixels, multiple_of)
     shrink = f", or --max-side {side} so that all images fit in {max_pixels}" if side else ""
     raise PlanError(
-        f"{_count(over.size, 'image')} of {len(sizes)} {'needs' if over.size == 1 else 'need'} more than "
-        f"max_pixels={max_pixels}; the largest is image {largest}: its canvas alone is {height}x{width} "
+        f"{_count(over.size, 'image')} of {total or len(sizes)} {'needs' if over.size == 1 else 'need'} more than "
+        f"max_pixels={max_pixels}; the largest is image {first + largest}: its canvas alone is {height}x{width} "
         f"(height x width), {areas[largest]} pixels",
         hint=f"--max-pixels {areas[largest]}{shrink}",
     )

@@ -5,10 +5,12 @@ after an upgrade. SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudora
 few exact integer operations; as a hash of a counter it is vectorised without state.
 """
 
+from math import isqrt
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["permutation", "stream_key", "uniform", "words"]
+__all__ = ["Shuffle", "permutation", "stream_key", "uniform", "words"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -44,3 +46,52 @@ def permutation(key: int, count: int) -> npt.NDArray[np.int64]:
     """The numbers 0 to ``count`` - 1 in random order: shape (count,)."""
     # A stable sort: ties among the words are next to impossible, but must not depend on the processor.
     return np.argsort(words(key, count), kind="stable").astype(np.int64)
+
+
+class Shuffle:
+    """The numbers 0 to ``count`` - 1 in random order without a table: any part of it at once, in no memory.
+
+    A Feistel network on pairs (left, right) of about the square root of ``count`` each, with cycle walking
+    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
+
+    Args:
+        key: random stream.
+        count: how many numbers; at most 2^62.
+    """
+
+    _ROUNDS = 6
+    _BLOCK = 1 << 14  # so that all arrays of a round stay in the processor's cache
+
+    def __init__(self, key: int, count: int) -> None:
+        self.count = count
+        self._left = max(isqrt(max(count - 1, 0)) + 1, 1)
+        self._right = -(-count // self._left)
+        self._keys = [np.uint64(stream_key(key, number)) for number in range(self._ROUNDS)]
+
+    def numbers(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        """What stands at the places ``first`` to ``last`` - 1 of the order."""
+        found = np.empty(last - first, dtype=np.int64)
+        for begin in range(first, last, self._BLOCK):
+            end = min(begin + self._BLOCK, last)
+            block = self._once(np.arange(begin, end, dtype=np.uint64))
+            # The pairs are a few more than ``count``; whoever lands on one of those walks on.
+            while len(outside := np.flatnonzero(block >= self.count)):
+                block[outside] = self._once(block[outside])
+            found[begin - first : end - first] = block
+        return found
+
+    def _once(self, places: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        left, right = np.divmod(places, np.uint64(self._right))
+        for number, key in enumerate(self._keys):
+            if number % 2:
+                right = self._shifted(right, _mix(left ^ key), self._right)
+            else:
+                left = self._shifted(left, _mix(right ^ key), self._left)
+        return left * np.uint64(self._right) + right
+
+    @staticmethod
+    def _shifted(values: npt.NDArray[np.uint64], noise: npt.NDArray[np.uint64], size: int) -> npt.NDArray[np.uint64]:
+        """``values`` plus something random, modulo ``size``."""
+        # The high 32 bits of the noise times the size, over 2^32: a remainder would take several times longer.
+        shifted = values + (((noise >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
+        return np.where(shifted >= size, shifted - np.uint64(size), shifted)

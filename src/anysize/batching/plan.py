@@ -156,6 +156,31 @@ class Plan(Sequence[Step]):
         kept = np.concatenate([[0], np.cumsum(own)])  # own micro-batches before each one of all
         return self._with(self._bounds[own], self._canvases[own], self._ranks[own], kept[self._steps])
 
+    def renumbered(self, numbers: Ints) -> "Plan":
+        """The same plan with image i called ``numbers[i]``: for a plan of a part of the images."""
+        return Plan(numbers[self._images], self._bounds, self._canvases, self._ranks, self._steps, self._num_ranks)
+
+    @classmethod
+    def joined(cls, plans: Sequence["Plan"]) -> "Plan":
+        """The steps of several plans, one after another.
+
+        Raises:
+            PlanError: there is no plan, or they are for different numbers of ranks.
+        """
+        ranks = sorted({plan.num_ranks for plan in plans})
+        if len(ranks) != 1:
+            raise PlanError(f"plans for {ranks} ranks cannot be joined; they must be for the same number")
+        images = np.cumsum([0, *(len(plan._images) for plan in plans)])
+        batches = np.cumsum([0, *(len(plan._bounds) for plan in plans)])
+        return cls(
+            np.concatenate([plan._images for plan in plans]),
+            np.concatenate([plan._bounds + first for plan, first in zip(plans, images, strict=False)]),
+            np.concatenate([plan._canvases for plan in plans]),
+            np.concatenate([plan._ranks for plan in plans]),
+            np.concatenate([plan._steps + first for plan, first in zip(plans, batches, strict=False)]),
+            ranks[0],
+        )
+
     def canvases(self) -> Ints:
         """(m, 2) height and width of the canvas of every micro-batch, in the order of the steps."""
         return self._canvases[self._chosen()]

@@ -1,0 +1,101 @@
+"""How many images there are of each size: all that choosing canvases needs, however many images there are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anysize.batching.limits import check_at_least_one, check_sizes, round_up
+from anysize.batching.segments import Floats, Ints
+from anysize.errors import PlanError
+
+__all__ = ["SizeHistogram"]
+
+# A hundred million sizes are read in blocks: temporary arrays then stay small beside the sizes themselves.
+_BLOCK = 1 << 22
+
+# Up to so many cells are counted in a table of all of them; more are sorted, which is several times slower.
+_TABLE = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class SizeHistogram:
+    """Distinct sizes, rounded up to what canvases may be, and what lies in each.
+
+    Attributes:
+        sizes: (U, 2) int64 height and width, each a multiple of ``multiple_of``; by height, then by width.
+        counts: (U,) int64 images of each.
+        pixels: (U,) float64, the sum of the true areas of those images.
+        multiple_of: what heights and widths were rounded up to.
+    """
+
+    sizes: Ints
+    counts: Ints
+    pixels: Floats
+    multiple_of: int
+
+    @classmethod
+    def of(cls, sizes: npt.ArrayLike, multiple_of: int = 1) -> "SizeHistogram":
+        """Count images, block by block: a memory-mapped array of sizes is never loaded as a whole.
+
+        Args:
+            sizes: (N, 2) integers, height and width of each image.
+            multiple_of: canvas heights and widths are multiples of this.
+
+        Raises:
+            PlanError: there are no sizes, or some are not positive integers.
+        """
+        multiple_of = check_at_least_one("multiple_of", multiple_of)
+        array = np.asanyarray(sizes)
+        if len(array) <= _BLOCK:
+            return _count(check_sizes(array), multiple_of)
+        parts = [
+            _count(check_sizes(array[first : first + _BLOCK]), multiple_of) for first in range(0, len(array), _BLOCK)
+        ]
+        return cls.joined(parts)
+
+    @classmethod
+    def joined(cls, parts: "list[SizeHistogram]") -> "SizeHistogram":
+        """The images of several histograms together.
+
+        Raises:
+            PlanError: there is none, or they are rounded to different multiples.
+        """
+        multiples = {part.multiple_of for part in parts}
+        if len(multiples) != 1:
+            raise PlanError(f"histograms are rounded to multiples of {sorted(multiples)}; they must have one in common")
+        cells, place = np.unique(np.concatenate([part.sizes for part in parts]), axis=0, return_inverse=True)
+        counts = np.zeros(len(cells), dtype=np.int64)
+        pixels = np.zeros(len(cells))
+        np.add.at(counts, place.reshape(-1), np.concatenate([part.counts for part in parts]))
+        np.add.at(pixels, place.reshape(-1), np.concatenate([part.pixels for part in parts]))
+        return cls(cells, counts, pixels, multiples.pop())
+
+    @property
+    def num_images(self) -> int:
+        """Images of all sizes."""
+        return int(self.counts.sum())
+
+    @property
+    def areas(self) -> Floats:
+        """(U,) pixels of the smallest canvas for each size."""
+        return self.sizes[:, 0].astype(np.float64) * self.sizes[:, 1]
+
+
+def _count(sizes: Ints, multiple_of: int) -> SizeHistogram:
+    rounded = round_up(sizes, multiple_of)
+    areas = (sizes[:, 0] * sizes[:, 1]).astype(np.float64)
+    heights, widths = (rounded // multiple_of).T
+    columns = int(widths.max()) + 1
+    cells = int(heights.max() + 1) * columns
+    if cells <= max(_TABLE, len(sizes)):
+        codes = heights * columns + widths
+        counts = np.bincount(codes, minlength=cells)
+        used = np.flatnonzero(counts)
+        pixels = np.bincount(codes, weights=areas, minlength=cells)[used].astype(np.float64)
+        distinct = np.stack(np.divmod(used, columns), axis=1) * multiple_of
+        return SizeHistogram(distinct, counts[used].astype(np.int64), pixels, multiple_of)
+    distinct, place, counts = np.unique(rounded, axis=0, return_inverse=True, return_counts=True)
+    sums: Floats = np.zeros(len(distinct))
+    np.add.at(sums, place.reshape(-1), areas)
+    return SizeHistogram(distinct, counts.astype(np.int64), sums, multiple_of)

@@ -70,7 +70,8 @@ def _edges(histogram: SizeHistogram, side: int) -> Ints:
     mass = np.cumsum(np.bincount(place.reshape(-1), weights=histogram.pixels))
     by_mass = np.searchsorted(mass, mass[-1] * np.arange(1, _EDGES // 2) / (_EDGES // 2))
     steps = (float(values[-1]) / float(values[0])) ** (np.arange(_EDGES // 2) / (_EDGES // 2))
-    by_size = np.searchsorted(values, values[0] * steps)
+    # A power may differ in its last bit between processors; a millionth of a pixel decides nothing.
+    by_size = np.searchsorted(values, values[0] * steps - 1e-6)
     chosen = np.unique(np.concatenate([by_mass, by_size, [len(values) - 1]]))
     return np.asarray(values[np.minimum(chosen, len(values) - 1)])
 
@@ -103,7 +104,7 @@ class _Grid:
         """(a, b) what an image of the cell costs on a canvas of its own, on average."""
         self.own_images = own_images
         # An image without a canvas costs more than any choice that gives it one.
-        self.missing = float(self.areas[-1, -1]) * 8
+        self.missing = float(self.areas[-1, -1]) * 8 + own_price
 
     def cover(self, places: Sequence[Place]) -> tuple[Floats, Ints]:
         """(a, b) area of the smallest canvas for each cell, and its number; -1 where none is large enough."""

@@ -122,6 +122,9 @@ def canvas_choices(
         raise PlanError(f"launch_pixels is {launch_pixels}; a number of at least 0 is needed")
     histogram = sizes if isinstance(sizes, SizeHistogram) else SizeHistogram.of(sizes, multiple_of)
     own_images = int(own_share * histogram.num_images)
+    # Nothing saves more than all images on the largest canvas cost: a higher price, infinity too, means the same.
+    height, width = histogram.sizes.max(axis=0).tolist()
+    launch_pixels = min(launch_pixels, 2.0 * height * width * histogram.num_images)
     found = search(histogram, max_canvases, own_images, launch_pixels)
     choices = [_settle(histogram, one.canvases, own_images, launch_pixels) for one in found]
     best = choices[:1]

@@ -129,16 +129,21 @@ def test_patience_stops_early_and_the_plateau_cuts_the_rate(stripes: Path, tmp_p
 
 
 def test_how_a_step_is_split_does_not_change_its_gradient(stripes: Path, tmp_path: Path) -> None:
-    """The same steps, each on one canvas, on canvases of their own, and one image or two at a time."""
+    """The same steps, each on one canvas, on canvases of their own, one image or two at a time, on static canvases."""
     whole = {"launch_pixels": 10**9}
-    splits = {"whole": whole, "canvases": {"launch_pixels": 0}, "few": {"max_pixels": 2600, **whole}}
+    splits = {
+        "whole": whole,
+        "canvases": {"launch_pixels": 0},
+        "few": {"max_pixels": 2600, **whole},
+        "static": {"launch_pixels": 0, "max_canvases": 3},
+    }
     for name, limits in splits.items():
         train(quick(stripes, tmp_path / name, epochs=2, opt="sgd", lr=0.1, **limits), console=QUIET)
     padding = {name: float(table_of(tmp_path / name)[0]["padding_share"]) for name in splits}
     assert padding["whole"] > padding["canvases"]
     assert padding["whole"] > padding["few"]
     expected = last_weights(tmp_path / "whole")
-    for name in ("canvases", "few"):
+    for name in ("canvases", "few", "static"):
         found = last_weights(tmp_path / name)
         assert found.keys() == expected.keys()
         for key, value in expected.items():

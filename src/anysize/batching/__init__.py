@@ -3,9 +3,10 @@
 from anysize.batching.canvases import CanvasSet, canvas_choices, choose_canvases
 from anysize.batching.epoch import plan_epoch
 from anysize.batching.histogram import SizeHistogram
+from anysize.batching.mixture import Mixture, measure_mixture, meeting_again
 from anysize.batching.plan import MicroBatch, Plan, Step
 from anysize.batching.sampler import BatchSampler
-from anysize.batching.stream import PlanStream
+from anysize.batching.stream import PlanStream, default_pool
 from anysize.batching.waste import (
     SquareResize,
     UsualWays,
@@ -21,6 +22,7 @@ __all__ = [
     "BatchSampler",
     "CanvasSet",
     "MicroBatch",
+    "Mixture",
     "Plan",
     "PlanStream",
     "SizeHistogram",
@@ -31,7 +33,10 @@ __all__ = [
     "WorstMicroBatches",
     "canvas_choices",
     "choose_canvases",
+    "default_pool",
+    "measure_mixture",
     "measure_waste",
+    "meeting_again",
     "padding_share",
     "plan_epoch",
     "usual_ways",

@@ -194,6 +194,11 @@ class Plan(Sequence[Step]):
         """(n,) image numbers of all micro-batches one after another, in the order of the steps."""
         return self._images[_ranges(self._bounds[self._chosen()])]
 
+    def step_of_images(self) -> Ints:
+        """(n,) the number of the step of each of `indices`, in their order."""
+        first, last = self._steps.T
+        return np.repeat(np.repeat(np.arange(len(self)), last - first), self.lengths())
+
     def micro_batch(self, number: int) -> MicroBatch:
         """One of all micro-batches, numbered from 0 through the steps."""
         return self._build(int(self._chosen()[number]))

@@ -89,7 +89,7 @@ class PlanStream(Sequence[Step]):
         self._steps_per_pool = -(-min(pool, len(sizes)) // planner.batch_size)
         self._shuffle = Shuffle(stream_key(key, 3), len(sizes))
         self._rank: int | None = None
-        self._cached: tuple[int, Plan] | None = None
+        self._cached: dict[int, Plan] = {}
 
     def __len__(self) -> int:
         """Steps of the epoch."""
@@ -148,9 +148,9 @@ class PlanStream(Sequence[Step]):
             step = 0
 
     def pool(self, number: int) -> Plan:
-        """The plan of one pool; the last one asked for is kept."""
-        if self._cached is not None and self._cached[0] == number:
-            return self._cached[1]
+        """The plan of one pool; the last two are kept, since a loader that reads ahead is in the next one already."""
+        if number in self._cached:
+            return self._cached[number]
         images_per_pool = self._steps_per_pool * self._planner.batch_size
         first = number * images_per_pool
         images = self._shuffle.numbers(first, min(first + images_per_pool, len(self._sizes)))
@@ -158,7 +158,7 @@ class PlanStream(Sequence[Step]):
         plan = self._planner.plan(sizes, stream_key(self._key, 4, number), drawn=True).renumbered(images)
         if self._rank is not None:
             plan = plan.for_rank(self._rank)
-        self._cached = number, plan
+        self._cached = {**dict(list(self._cached.items())[-1:]), number: plan}
         return plan
 
     def for_rank(self, rank: int) -> "PlanStream":
@@ -170,7 +170,7 @@ class PlanStream(Sequence[Step]):
         if not 0 <= rank < self.num_ranks:
             raise PlanError(f"rank is {rank}; this plan is for ranks 0 to {self.num_ranks - 1}")
         part = object.__new__(PlanStream)
-        part.__dict__.update(self.__dict__, _rank=rank, _cached=None)
+        part.__dict__.update(self.__dict__, _rank=rank, _cached={})
         return part
 
     def digest(self) -> str:

@@ -1,14 +1,14 @@
 """A DataLoader that follows a plan: workers build whole micro-batches, in the plan's order."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from anysize.batching import MicroBatch, Plan
+from anysize.batching import MicroBatch, Step
 from anysize.data import ImageDataset
 from anysize.errors import AnysizeError
 from anysize.loading.raw import RawBatch
@@ -47,7 +47,7 @@ class _Orders(Sampler[_Order]):
     """The orders of one rank's part of a plan, from a given step on."""
 
     def __init__(self) -> None:
-        self.plan: Plan | None = None
+        self.plan: Sequence[Step] | None = None
         self.epoch = 0
         self.first_step = 0
 
@@ -85,7 +85,7 @@ class PlanLoader:
             generator=torch.Generator(),  # its own: loading draws nothing from the model's random numbers
         )
 
-    def steps(self, plan: Plan, *, epoch: int = 0, first_step: int = 0) -> Iterator[Iterator[RawBatch]]:
+    def steps(self, plan: Sequence[Step], *, epoch: int = 0, first_step: int = 0) -> Iterator[Iterator[RawBatch]]:
         """Give, for each step of ``plan`` (one rank's), an iterator over its micro-batches.
 
         Each step's iterator must be used up before the next step is asked for.

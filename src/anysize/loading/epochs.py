@@ -1,0 +1,60 @@
+"""The plans of all epochs of a run: canvases are chosen once, and each epoch is planned with its own sizes."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anysize.batching import CanvasSet, Plan, PlanStream, SizeHistogram, choose_canvases, default_pool, plan_epoch
+from anysize.options import BatchOptions
+
+__all__ = ["EpochPlanner"]
+
+# Augmentation draws new sizes every epoch. Canvases are chosen for those of so many epochs together; an image
+# that fits on none of them in a later one lies on a canvas of its own.
+_EPOCHS_SEEN = 4
+
+
+class EpochPlanner:
+    """Plans each epoch of a run as its options say.
+
+    Args:
+        sizes_of: gives the (N, 2) sizes of all images in an epoch, from 0; a pure function.
+        options: batch size, limits, mixing and canvases.
+        seed: of the run.
+
+    Raises:
+        PlanError: an option that the sizes do not allow; from `plan` too.
+    """
+
+    def __init__(self, sizes_of: Callable[[int], NDArray[np.int64]], options: BatchOptions, *, seed: int) -> None:
+        self._sizes_of = sizes_of
+        self._options = options
+        self._seed = seed
+        self.canvases: CanvasSet | None = None
+        """The static canvases, or None where canvases are free."""
+        if options.max_canvases is not None:
+            seen = [SizeHistogram.of(sizes_of(epoch), options.multiple_of) for epoch in range(_EPOCHS_SEEN)]
+            self.canvases = choose_canvases(
+                SizeHistogram.joined(seen),
+                options.max_canvases,
+                own_share=options.own_share,
+                launch_pixels=options.launch_pixels,
+            )
+
+    def plan(self, epoch: int) -> Plan | PlanStream:
+        """The plan of one epoch; that of millions of images is a stream, which takes the memory of one pool."""
+        options, sizes = self._options, self._sizes_of(epoch)
+        make = PlanStream if len(sizes) > default_pool(options.batch_size) else plan_epoch
+        return make(
+            sizes,
+            options.batch_size,
+            max_pixels=options.pixel_limit,
+            mixing=options.mixing,
+            launch_pixels=options.launch_pixels,
+            multiple_of=options.multiple_of,
+            canvases=self.canvases,
+            pool=options.pool,
+            seed=self._seed,
+            epoch=epoch,
+        )

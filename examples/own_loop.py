@@ -3,6 +3,8 @@
 Nothing of anysize's training is used: only the plan, the batch sampler, the collate function and the ragged batch.
 """
 
+import functools
+
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -28,20 +30,26 @@ class Stripes(Dataset):
         return image, index % 2
 
 
-def main() -> float:
-    """Train for five epochs and return the share of right answers in the last."""
-    torch.manual_seed(0)
-    dataset = Stripes(400)
-    model = nn.Sequential(
+def convnet() -> nn.Module:
+    """An ordinary network with batch normalisation."""
+    return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
         nn.Flatten(), nn.Linear(16, 2),
     )  # fmt: skip
+
+
+def main() -> float:
+    """Train for five epochs and return the share of right answers in the last."""
+    torch.manual_seed(0)
+    dataset = Stripes(400)
+    model = convnet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    planner = functools.partial(anysize.plan_epoch, dataset.sizes, batch_size=16, mixing="similar")
+    sampler = anysize.BatchSampler(planner)  # each pass over it is the next epoch
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=anysize.collate)
     num_right = 0
     for epoch in range(5):
-        plan = anysize.plan_epoch(dataset.sizes, batch_size=16, mixing="similar", epoch=epoch)
-        loader = DataLoader(dataset, batch_sampler=anysize.BatchSampler(plan), collate_fn=anysize.collate)
         num_right = 0
         for images, labels in loader:  # images: a RaggedBatch
             logits = model(images)  # (N, 2), each row what its image would get alone

@@ -99,6 +99,14 @@ class RaggedGroup(TensorLike):
         """The device of the canvases."""
         return self.parts[0].device
 
+    def to(self, *args: Any, **kwargs: Any) -> "RaggedGroup":
+        """As ``torch.Tensor.to``, of each part."""
+        return RaggedGroup([part.to(*args, **kwargs) for part in self.parts])
+
+    def pin_memory(self) -> "RaggedGroup":
+        """Return the images in page-locked memory; DataLoader calls this for ``pin_memory=True``."""
+        return RaggedGroup([part.pin_memory() for part in self.parts])
+
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 

@@ -11,6 +11,7 @@ from anysize.errors import LayoutError
 
 _ACCEPTED = """arrange the data in one of these layouts:
   csv_table           FILE.csv, or ROOT with one such file: columns path,label[,split] (train or val)
+  webdataset          FILE.tar, or ROOT with such shards, perhaps in train/ and val/: 1.jpg and 1.cls in each
   image_folder_split  ROOT/train/cat/1.jpg, ROOT/val/cat/2.jpg (val may be called valid or validation)
   image_folder        ROOT/cat/1.jpg, ROOT/dog/2.jpg (a folder for each class; the split is drawn)
   flat_folder         ROOT/1.jpg, ROOT/2.jpg (no labels: to plan and to predict)"""
@@ -42,6 +43,7 @@ def _refused(root: Path) -> tuple[str, str | None]:
 def test_layouts_are_asked_in_this_order() -> None:
     assert [layout.name for layout in all_layouts()] == [
         "csv_table",
+        "webdataset",
         "image_folder_split",
         "image_folder",
         "flat_folder",
@@ -262,7 +264,7 @@ def test_nothing_that_is_known(tmp_path: Path) -> None:
     )
     assert _refused(tmp_path / "notes.txt") == (
         f"{tmp_path}/notes.txt is in no known layout; it holds no table: it is one file of 0 bytes, "
-        "and only a .csv file can be given",
+        "and only a .csv or .tar file can be given",
         _ACCEPTED,
     )
     assert _refused(tmp_path / "typo" / "x") == (

@@ -1,7 +1,11 @@
 """The index reads a file once, and again when it has changed; a bad cache never stands in the way."""
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +162,70 @@ def test_the_scan_opens_no_pixels(tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:60])  # the header and nothing else
     with SizeIndex(tmp_path / "index.sqlite") as index:
         assert index.scan([path]) == [ImageHeader(64, 64, 3, 1, "PNG")]
+
+
+def test_more_files_than_one_query_takes(make_image, tmp_path, reads) -> None:
+    first, second = make_image("first.png", (3, 4)), make_image("second.png", (5, 6))
+    paths = [tmp_path / f"{n}.png" for n in range(1100)]
+    for n, path in enumerate(paths):
+        path.hardlink_to(first if n % 2 else second)
+    expected = [ImageHeader(*((3, 4) if n % 2 else (5, 6)), 3, 1, "PNG") for n in range(1100)]
+    with SizeIndex(tmp_path / "index.sqlite") as index:
+        assert index.scan([str(path) for path in paths]) == expected
+        assert len(reads) == 1100
+        reads.clear()
+        assert index.scan(paths) == expected, "known by any spelling"
+        assert reads == []
+
+
+_SLOW_SCAN = """
+import signal, sys, time
+from pathlib import Path
+from anysize.data import SizeIndex, images, index
+signal.signal(signal.SIGINT, signal.default_int_handler)
+index._STORE_SECONDS = 0.1
+original = images.read_header
+def slow(path, **options):
+    time.sleep(0.002)
+    return original(path, **options)
+images.read_header = slow
+folder = Path(sys.argv[1])
+with SizeIndex(folder / "index.sqlite") as known:
+    known.scan(sorted(folder.glob("*.png")), workers=1, progress=lambda done, total: print(done, total, flush=True))
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_scan_goes_on_where_it_stopped(make_image, tmp_path, reads, sign) -> None:
+    paths = [make_image(f"{n:03}.png", (3, 4)) for n in range(900)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", _SLOW_SCAN, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert child.stdout is not None
+        done, total = map(int, child.stdout.readline().split())
+    finally:
+        child.send_signal(sign)
+        child.communicate()
+    assert child.returncode != 0
+    assert 0 < done < total == 900
+    with SizeIndex(tmp_path / "index.sqlite") as index:
+        assert index.scan(paths) == [ImageHeader(3, 4, 3, 1, "PNG")] * 900
+    assert len(reads) <= 900 - done // 2, "what was told as done is known, but for the last moment"
+    assert len(reads) >= 900 - done - 400
+
+
+def test_progress_is_told_every_half_second(make_image, tmp_path, monkeypatch) -> None:
+    original = images.read_header
+
+    def slow(path: Path, **options: int) -> ImageHeader:
+        time.sleep(0.7 if path.name == "0.png" else 0)
+        return original(path, **options)
+
+    monkeypatch.setattr(images, "read_header", slow)
+    paths = [make_image(f"{n}.png") for n in range(3)]
+    told: list[tuple[int, int]] = []
+    with SizeIndex(tmp_path / "index.sqlite") as index:
+        index.scan(paths, workers=1, progress=lambda done, total: told.append((done, total)))
+    assert told[0] == (0, 3), "also while one file takes long"
+    assert told[-1] == (3, 3)

@@ -133,3 +133,14 @@ def test_lengths_do_not_guess_what_a_plain_tensor_is() -> None:
             batch.shape[2] / tensor
     alike = RaggedBatch.from_images(random_images(((4, 6), (4, 6)), 2))
     assert torch.equal(torch.ones(2) * alike.shape[2], torch.full((2,), 4.0))
+
+
+def test_a_group_moves_part_by_part() -> None:
+    group = grouped(random_images(SIZES, 3), (2, 3))
+    moved = group.to("cpu", torch.float32, non_blocking=True)
+    assert isinstance(moved, RaggedGroup)
+    assert moved.dtype == torch.float32
+    for image, source in zip(moved.unbind(), group.unbind(), strict=True):
+        assert torch.equal(image, source.float())
+    with pytest.raises(TypeError):
+        group.to(bogus=1)

@@ -11,11 +11,12 @@ from typing import Any
 
 import PIL
 
-__all__ = ["FileCache", "FileStamp", "default_cache_path"]
+__all__ = ["FileCache", "FileStamp", "default_cache_folder", "default_cache_path", "file_key"]
 
 # A new Pillow may read what the old one could not, and the other way round.
 _VERSION = f"1 pillow {PIL.__version__}"
 _WAIT_SECONDS = 30.0
+_KEYS_PER_QUERY = 500  # old sqlite versions take 999 parameters
 _CREATE = """
 CREATE TABLE IF NOT EXISTS meta (version TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS entries (
@@ -33,23 +34,30 @@ class FileStamp:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> "FileStamp | None":
+    def of(cls, path: Path | str) -> "FileStamp | None":
         """The file's stamp now (a link's target), or None if it cannot be asked for."""
         try:
-            status = path.stat()
+            status = os.stat(path)  # noqa: PTH116 - a million Paths are slow
         except (OSError, ValueError):  # ValueError: a null character in the name
             return None
         return cls(status.st_size, status.st_mtime_ns)
 
 
+def default_cache_folder() -> Path:
+    """``$ANYSIZE_CACHE``, or ``~/.cache/anysize``."""
+    folder = os.environ.get("ANYSIZE_CACHE")
+    return Path(folder) if folder else Path("~/.cache/anysize").expanduser()
+
+
 def default_cache_path() -> Path:
     """``$ANYSIZE_CACHE/index.sqlite``, or ``~/.cache/anysize/index.sqlite``."""
-    folder = os.environ.get("ANYSIZE_CACHE")
-    return (Path(folder) if folder else Path("~/.cache/anysize").expanduser()) / "index.sqlite"
+    return default_cache_folder() / "index.sqlite"
 
 
 class FileCache:
-    """A mapping (kind, file) -> JSON value in one sqlite file, each entry valid for one `FileStamp`.
+    """A mapping (kind, key) -> JSON value in one sqlite file, each entry valid for one `FileStamp`.
+
+    Keys are bytes, since names on disk need not be valid text: `file_key` for files.
 
     It never stands in the way: a cache that cannot be opened or written is done without, a damaged one is
     thrown away and started again, and ``notes`` says so, once.
@@ -64,25 +72,29 @@ class FileCache:
         self._connection: sqlite3.Connection | None = None
         self._open()
 
-    def get(self, kind: str, stamps: Mapping[Path, FileStamp]) -> dict[Path, Any]:
-        """The values that are known of these files as they are now; the others are left out."""
-        found: dict[Path, Any] = {}
+    def get(self, kind: str, stamps: Mapping[bytes, FileStamp]) -> dict[bytes, Any]:
+        """The values that are known of these keys under these stamps; the others are left out."""
+        found: dict[bytes, Any] = {}
         if self._connection is None:
             return found
-        query = "SELECT value FROM entries WHERE kind = ? AND path = ? AND size = ? AND mtime_ns = ?"
+        keys = list(stamps)
         try:
-            for path, stamp in stamps.items():
-                row = self._connection.execute(query, (kind, _key(path), stamp.size, stamp.mtime_ns)).fetchone()
-                if row is not None:
-                    found[path] = json.loads(row[0])
-        except (sqlite3.Error, ValueError, TypeError) as error:
+            for start in range(0, len(keys), _KEYS_PER_QUERY):
+                part = keys[start : start + _KEYS_PER_QUERY]
+                marks = ", ".join("?" * len(part))
+                query = f"SELECT path, size, mtime_ns, value FROM entries WHERE kind = ? AND path IN ({marks})"  # noqa: S608 - marks are question marks only
+                for key, size, mtime_ns, value in self._connection.execute(query, (kind, *part)):
+                    stamp = stamps[key]
+                    if stamp.size == size and stamp.mtime_ns == mtime_ns:
+                        found[key] = json.loads(value)
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             self._recover(error)
             return {}
         return found
 
-    def put(self, kind: str, entries: Iterable[tuple[Path, FileStamp, Any]]) -> None:
-        """Store values, each for its file as stamped, in one transaction."""
-        rows = [(kind, _key(path), stamp.size, stamp.mtime_ns, json.dumps(value)) for path, stamp, value in entries]
+    def put(self, kind: str, entries: Iterable[tuple[bytes, FileStamp, Any]]) -> None:
+        """Store values, each for its key as stamped, in one transaction."""
+        rows = [(kind, key, stamp.size, stamp.mtime_ns, json.dumps(value)) for key, stamp, value in entries]
         if not rows:
             return
         for _ in range(2):  # once more if the first attempt found the file damaged and started a new one
@@ -146,6 +158,6 @@ class FileCache:
         )
 
 
-def _key(path: Path) -> bytes:
-    # Bytes, since names on disk need not be valid text.
+def file_key(path: Path | str) -> bytes:
+    """The key of a file: its absolute path, as bytes."""
     return os.fsencode(os.path.abspath(path))  # noqa: PTH100 - resolving links would cost a call per folder level

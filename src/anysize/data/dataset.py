@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anysize.data.augment import Augmentation, apply_geometry, draw_geometry, jitter_color
-from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ImageReadError, read_image
+from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ByteSource, ImageReadError, read_image
 from anysize.data.problems import printable
 from anysize.data.table import ImageTable
 from anysize.errors import DataError, UsageError
@@ -58,7 +58,7 @@ class ImageDataset:
         return len(self.table)
 
     def path(self, index: int) -> Path:
-        """The file of image ``index``."""
+        """The file of image ``index``; of an image in a shard its name, ``SHARD.tar/KEY.jpg``, which is no file."""
         return self.table.root / self.table.paths[index]
 
     def label(self, index: int) -> int:
@@ -111,19 +111,22 @@ class ImageDataset:
         return jitter_color(image, self.augmentation.color_jitter, seed=self.seed, epoch=epoch, index=index)
 
     def _native(self, index: int) -> NDArray[np.uint8]:
-        path = self.path(index)
+        source = self.table.image(index)
         try:
-            image = read_image(path, self.channels, max_image_pixels=self.max_image_pixels)
+            image = read_image(source, self.channels, max_image_pixels=self.max_image_pixels)
         except ImageReadError as error:
             raise DataError(
-                f"image {printable(str(path))} could be opened by the scan, and cannot be read now: {error.reason}",
+                f"image {self._shown(source)} could be opened by the scan, and cannot be read now: {error.reason}",
                 hint="restore the file, or start again: the folder is then scanned anew",
             ) from error
         height, width = self.table.sizes[index].tolist()
         if image.shape[:2] != (height, width):
             raise DataError(
-                f"image {printable(str(path))} is {image.shape[0]}x{image.shape[1]} (height x width); it was "
+                f"image {self._shown(source)} is {image.shape[0]}x{image.shape[1]} (height x width); it was "
                 f"{height}x{width} when the folder was scanned, and the plan rests on that",
                 hint="do not change images during a run; start again: the folder is then scanned anew",
             )
         return image
+
+    def _shown(self, source: Path | ByteSource) -> str:
+        return printable(str(source if isinstance(source, Path) else self.table.root / str(source)))

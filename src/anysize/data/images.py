@@ -7,7 +7,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from anysize.data.pillow import DEFAULT_MAX_IMAGE_PIXELS, FORMATS, ImageReadError, native_size, open_image
+from anysize.data.pillow import (
+    DEFAULT_MAX_IMAGE_PIXELS,
+    FORMATS,
+    ByteSource,
+    ImageReadError,
+    native_size,
+    open_image,
+)
 from anysize.data.pillow import orientation_of as _orientation_of
 from anysize.data.pixels import content_channels, decode
 
@@ -15,6 +22,7 @@ __all__ = [
     "DEFAULT_MAX_IMAGE_PIXELS",
     "EXTENSIONS",
     "FORMATS",
+    "ByteSource",
     "ImageHeader",
     "ImageReadError",
     "read_header",
@@ -62,8 +70,8 @@ class ImageHeader:
     format: str
 
 
-def read_header(path: Path, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS) -> ImageHeader:
-    """The header of an image file; no pixel is decoded.
+def read_header(path: Path | ByteSource, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS) -> ImageHeader:
+    """The header of an image file, or of the bytes of one; no pixel is decoded.
 
     Raises:
         ImageReadError: the file cannot be read, is no image of a known format, or is above
@@ -78,7 +86,7 @@ def read_header(path: Path, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS)
 
 
 def read_image(
-    path: Path, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    path: Path | ByteSource, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
 ) -> NDArray[np.uint8]:
     """The pixels of an image file, uint8 (H, W, C), C-contiguous and writable, EXIF orientation applied.
 
@@ -86,7 +94,7 @@ def read_image(
     `pixels.decode`. Of several frames the first is read.
 
     Args:
-        path: the file.
+        path: the file, or what opens the bytes of an image elsewhere.
         channels: 1 (grey) or 3 (RGB), whatever the file holds.
         max_image_pixels: height x width above which the file is refused rather than decoded.
 
@@ -97,7 +105,7 @@ def read_image(
 
 
 def read_with_remark(
-    path: Path, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    path: Path | ByteSource, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
 ) -> tuple[NDArray[np.uint8], str | None]:
     """As `read_image`, with what a user ought to know about how the pixels came about (None: nothing)."""
     with open_image(path, max_image_pixels=max_image_pixels) as image:

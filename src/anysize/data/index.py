@@ -1,30 +1,37 @@
 """Headers and decode checks of many files: in parallel, and only of those that are new or have changed."""
 
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from anysize.data import images
-from anysize.data.cache import FileCache, FileStamp, default_cache_path
-from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ImageHeader, ImageReadError
-from anysize.data.pillow import too_large
+from anysize.data.cache import FileCache, FileStamp, default_cache_path, file_key
+from anysize.data.header_processes import HeaderProcesses
+from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ByteSource, ImageHeader, ImageReadError
+from anysize.data.pillow import quiet_pillow, too_large
 from anysize.data.problems import FileProblem
 from anysize.data.statistics import PixelStats, pixel_stats
 
-__all__ = ["ImageCheck", "Progress", "SizeIndex", "default_workers"]
+__all__ = ["ImageCheck", "Pace", "Progress", "SizeIndex", "StampedSource", "default_workers"]
 
 Progress = Callable[[int, int], None]
 """Told (files done, files in all) from time to time, always from the calling thread."""
 
-# Written to the cache after each block, so that an interrupted scan of a million files goes on where it
-# stopped.
+_TELL_SECONDS = 0.5
+# What is found is written down this often, so that a scan that is killed goes on nearly where it stopped.
+_STORE_SECONDS = 1.0
+# Files whose entries are looked up at a time.
 _BLOCK = 2048
+# New files from which on processes are worth their start, some tenths of a second each.
+_MANY = 8192
 
 _Found = TypeVar("_Found")
 
@@ -42,12 +49,53 @@ class ImageCheck:
         return self.grey if channels == 1 else self.rgb
 
 
+class StampedSource(ByteSource, Protocol):
+    """An image that is no file of its own, and by what the index knows it. Its text is its name for people."""
+
+    @property
+    def key(self) -> bytes:
+        """Tells it from any other image, in this run and the next."""
+
+    @property
+    def stamp(self) -> FileStamp:
+        """Changes when the image does."""
+
+
+_Item = Path | str | StampedSource
+
+
+class Pace:
+    """Tells of progress, but not more often than is of use.
+
+    Args:
+        progress: told (done, in all); None to tell nobody.
+        total: how much there is in all.
+    """
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._next = time.monotonic() + _TELL_SECONDS
+
+    def tell(self, done: int) -> None:
+        """Tell of it if half a second has passed."""
+        if time.monotonic() >= self._next:
+            self.finish(done)
+
+    def finish(self, done: int) -> None:
+        """Tell of it now."""
+        self._next = time.monotonic() + _TELL_SECONDS
+        if self._progress is not None:
+            self._progress(done, self._total)
+
+
 @dataclass(frozen=True)
 class _Kind(Generic[_Found]):
     """One thing to find out about a file, and how it is written down."""
 
     name: str
-    read: Callable[[Path, int], _Found]
+    chunk: int  # files that a thread reads in one go: enough to make handing them over cheap
+    read: Callable[[Path | ByteSource, int], _Found]
     pack: Callable[[_Found], list[Any]]
     unpack: Callable[[list[Any]], _Found]
     pixels: Callable[[_Found], int]
@@ -89,7 +137,7 @@ class SizeIndex:
 
     def scan(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path | str | StampedSource],
         *,
         workers: int | None = None,
         max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
@@ -98,16 +146,16 @@ class SizeIndex:
         """The header of every file, or what is wrong with it, in the order of ``paths``; nothing is decoded.
 
         Args:
-            paths: files.
-            workers: threads; None for `default_workers`.
+            paths: files, or images within others.
+            workers: threads, and of thousands of files as many processes; None for `default_workers`.
             max_image_pixels: height x width above which a file is a problem.
-            progress: told how far it is.
+            progress: told how far it is, every half second and at the end.
         """
         return self._find(_HEADER, paths, workers, max_image_pixels, progress)
 
     def check(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path | str | StampedSource],
         *,
         workers: int | None = None,
         max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
@@ -119,53 +167,132 @@ class SizeIndex:
     def _find(
         self,
         kind: _Kind[_Found],
-        paths: Sequence[Path],
+        paths: Sequence[_Item],
         workers: int | None,
         max_image_pixels: int,
         progress: Progress | None,
     ) -> list[_Found | FileProblem]:
+        workers = max(1, default_workers() if workers is None else workers)
+        # Threads: Pillow releases the interpreter lock while it decodes, and so does reading from disk. Headers
+        # are parsed under the lock: if there are many, each thread hands them on to a process of its own.
+        many = kind.name == _HEADER.name and len(paths) >= _MANY and all(isinstance(path, Path | str) for path in paths)
+        helpers = HeaderProcesses(workers) if many and workers > 1 else None
         results: list[_Found | FileProblem] = []
-        # Threads: Pillow releases the interpreter lock while it decodes, and so does reading from disk.
-        with ThreadPoolExecutor(max(1, default_workers() if workers is None else workers)) as pool:
-            for start in range(0, len(paths), _BLOCK):
-                block = paths[start : start + _BLOCK]
-                found = self._find_block(kind, block, pool, max_image_pixels)
-                results.extend(found)
-                if progress is not None:
-                    progress(len(results), len(paths))
+        pace = Pace(progress, len(paths))
+        ahead: deque[_Block[_Found]] = deque()
+        try:
+            with ThreadPoolExecutor(workers) as pool:
+                try:
+                    for start in range(0, len(paths), _BLOCK):
+                        # One block is looked up while the one before is read.
+                        block = _Block(kind, paths[start : start + _BLOCK])
+                        self._begin(block, pool, helpers, max_image_pixels)
+                        ahead.append(block)
+                        if len(ahead) > 1:
+                            self._finish(ahead.popleft(), results, max_image_pixels, pace)
+                    while ahead:
+                        self._finish(ahead.popleft(), results, max_image_pixels, pace)
+                finally:
+                    for block in ahead:
+                        block.cancel()
+        finally:
+            if helpers is not None:
+                helpers.close()
+        if paths:
+            pace.finish(len(results))
         return results
 
-    def _find_block(
-        self, kind: _Kind[_Found], paths: Sequence[Path], pool: ThreadPoolExecutor, max_image_pixels: int
-    ) -> list[_Found | FileProblem]:
-        # Stamped before reading: a file that is written meanwhile is then known by its old stamp, and read
-        # again.
-        stamps = {path: stamp for path in paths if (stamp := FileStamp.of(path)) is not None}
-        found: dict[Path, _Found | ImageReadError] = {}
-        for path, value in self._cache.get(kind.name, stamps).items():
+    def _begin(
+        self,
+        block: "_Block[_Found]",
+        pool: ThreadPoolExecutor,
+        helpers: HeaderProcesses | None,
+        max_image_pixels: int,
+    ) -> None:
+        """Look up what is known of the block, and have the rest read."""
+        kind = block.kind
+        for key, value in self._cache.get(kind.name, block.stamps).items():
             if (known := _unpacked(kind, value)) is not None:
-                found[path] = known
-        missing = [path for path in dict.fromkeys(paths) if path not in found]
-        read = dict(zip(missing, pool.map(lambda path: _attempt(kind, path, max_image_pixels), missing), strict=True))
-        self._cache.put(
-            kind.name,
-            [
-                (path, stamps[path], _packed(kind, value))
-                for path, value in read.items()
-                if path in stamps and (not isinstance(value, ImageReadError) or value.lasting)
-            ],
-        )
-        found.update(read)
-        results: list[_Found | FileProblem] = []
-        for path in paths:
-            value = found[path]
+                block.found[key] = known
+        missing = [key for key in block.items if key not in block.found]
+        if helpers is not None and 2 * len(missing) >= _BLOCK:
+            helpers.start()
+        else:
+            helpers = None
+        for start in range(0, len(missing), kind.chunk):
+            chunk = missing[start : start + kind.chunk]
+            items = [block.items[key] for key in chunk]
+            block.chunks.append((chunk, pool.submit(_attempt_all, kind, items, max_image_pixels, helpers)))
+
+    def _finish(
+        self, block: "_Block[_Found]", results: list[_Found | FileProblem], max_image_pixels: int, pace: Pace
+    ) -> None:
+        """Wait for the block and add its results; what is read is written down as it comes, also when interrupted."""
+        kind, found = block.kind, block.found
+        unsaved: list[bytes] = []
+        num_done = len(results) + len(block.paths) - sum(len(chunk) for chunk, _ in block.chunks)
+        store_at = time.monotonic() + _STORE_SECONDS
+        try:
+            for chunk, future in block.chunks:
+                while not wait([future], timeout=_TELL_SECONDS).done:
+                    pace.tell(num_done)
+                found.update(zip(chunk, future.result(), strict=True))
+                unsaved += chunk
+                num_done += len(chunk)
+                pace.tell(num_done)
+                if time.monotonic() >= store_at:
+                    self._store(block, unsaved)
+                    unsaved, store_at = [], time.monotonic() + _STORE_SECONDS
+        finally:
+            block.cancel()
+            self._store(block, unsaved)
+        for key, path in zip(block.keys, block.paths, strict=True):
+            value = found[key]
             if isinstance(value, ImageReadError):
                 results.append(FileProblem(str(path), value.reason))
             elif kind.pixels(value) > max_image_pixels:  # the entry comes from a run with a higher cap
                 results.append(FileProblem(str(path), too_large(kind.pixels(value), max_image_pixels).reason))
             else:
                 results.append(value)
-        return results
+
+    def _store(self, block: "_Block[_Found]", keys: Sequence[bytes]) -> None:
+        entries = [(key, block.stamps[key], block.found[key]) for key in keys if key in block.stamps]
+        self._cache.put(
+            block.kind.name,
+            [
+                (key, stamp, _packed(block.kind, value))
+                for key, stamp, value in entries
+                if not isinstance(value, ImageReadError) or value.lasting
+            ],
+        )
+
+
+class _Block(Generic[_Found]):
+    """Files that are looked up and read together."""
+
+    def __init__(self, kind: _Kind[_Found], paths: Sequence[_Item]) -> None:
+        self.kind = kind
+        self.paths = paths
+        self.keys = [_key(path) for path in paths]
+        self.items = dict(zip(self.keys, paths, strict=True))
+        # Stamped before reading: a file that is written meanwhile is then known by its old stamp, and read
+        # again.
+        self.stamps = {key: stamp for key, item in self.items.items() if (stamp := _stamp(item)) is not None}
+        self.found: dict[bytes, _Found | ImageReadError] = {}
+        self.chunks: list[tuple[list[bytes], Future[list[_Found | ImageReadError]]]] = []
+
+    def cancel(self) -> None:
+        """Nothing more is to be read."""
+        for _, future in self.chunks:
+            future.cancel()
+
+
+def _key(item: _Item) -> bytes:
+    return file_key(item) if isinstance(item, Path | str) else item.key
+
+
+def _stamp(item: _Item) -> FileStamp | None:
+    return FileStamp.of(item) if isinstance(item, Path | str) else item.stamp
 
 
 def _unpacked(kind: _Kind[_Found], value: Any) -> _Found | ImageReadError | None:
@@ -182,15 +309,24 @@ def _packed(kind: _Kind[_Found], value: _Found | ImageReadError) -> dict[str, An
     return {"reason": value.reason} if isinstance(value, ImageReadError) else {"found": kind.pack(value)}
 
 
-def _attempt(kind: _Kind[_Found], path: Path, max_image_pixels: int) -> _Found | ImageReadError:
-    try:
-        return kind.read(path, max_image_pixels)
-    except ImageReadError as error:
-        return error
+def _attempt_all(
+    kind: _Kind[_Found], items: Sequence[_Item], max_image_pixels: int, helpers: HeaderProcesses | None
+) -> list[_Found | ImageReadError]:
+    results: list[Any] = []
+    if helpers is not None:  # of headers of files only
+        results += helpers.read([str(item) for item in items], max_image_pixels)
+        return results
+    with quiet_pillow:
+        for item in items:
+            try:
+                results.append(kind.read(Path(item) if isinstance(item, str) else item, max_image_pixels))
+            except ImageReadError as error:
+                results.append(error)
+    return results
 
 
-def _read_check(path: Path, max_image_pixels: int) -> ImageCheck:
-    pixels, remark = images.read_with_remark(path, 3, max_image_pixels=max_image_pixels)
+def _read_check(source: Path | ByteSource, max_image_pixels: int) -> ImageCheck:
+    pixels, remark = images.read_with_remark(source, 3, max_image_pixels=max_image_pixels)
     # `decode` defines grey as the luma of the RGB image, so one decoding serves both.
     grey = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
     return ImageCheck(pixel_stats(grey), pixel_stats(pixels), remark)
@@ -208,13 +344,15 @@ def _unpack_stats(value: list[Any]) -> PixelStats:
 
 _HEADER = _Kind[ImageHeader](
     name="header",
+    chunk=32,
     read=lambda path, cap: images.read_header(path, max_image_pixels=cap),
-    pack=lambda header: list(astuple(header)),
+    pack=lambda header: [header.height, header.width, header.channels, header.frames, header.format],
     unpack=lambda value: ImageHeader(*value),
     pixels=lambda header: header.height * header.width,
 )
 _CHECK = _Kind[ImageCheck](
     name="check",
+    chunk=2,
     read=_read_check,
     pack=lambda check: list(astuple(check)),
     unpack=_unpack_check,

@@ -1,5 +1,6 @@
 """Asking the index about many files at once, and one error for all that cannot be read."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from anysize.data.images import ImageHeader
 from anysize.data.index import ImageCheck, Progress, SizeIndex
 from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem, describe
+from anysize.data.shards.members import ShardMembers
 from anysize.data.table import ImageTable
 from anysize.errors import UnreadableImagesError
 
-__all__ = ["Scanned", "check_files", "refuse_unreadable", "scan_table"]
+__all__ = ["Scanned", "check_files", "refuse_unreadable", "scan_table", "several_frames"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ def scan_table(
     """Read the headers of ``root / path`` for all ``paths``; None for ``index`` is the user's own."""
     with _opened(index) as known:
         found = known.scan(
-            [root / path for path in paths],
+            _joined(root, paths),
             workers=options.workers,
             max_image_pixels=options.max_image_pixels,
             progress=progress,
@@ -60,9 +62,7 @@ def scan_table(
         sizes=np.array([(item.height, item.width) for item in headers], np.int64).reshape(-1, 2),
         channels=np.array([item.channels for item in headers], np.int8),
     )
-    animated = sum(header.frames > 1 for header in headers)
-    if animated:
-        notes += (f"{animated} of the files hold several frames or pages: only the first of each is used",)
+    notes += several_frames(sum(header.frames > 1 for header in headers))
     return Scanned(
         table=table,
         readable=np.array([isinstance(item, ImageHeader) for item in found], np.bool_),
@@ -71,22 +71,38 @@ def scan_table(
     )
 
 
+def several_frames(count: int) -> tuple[str, ...]:
+    """A note on files of which only a part is used, if there are any."""
+    if not count:
+        return ()
+    return (f"{count} of the files hold several frames or pages: only the first of each is used",)
+
+
 def check_files(
     root: Path,
     paths: Sequence[str],
+    members: ShardMembers | None,
     options: DataOptions,
     index: SizeIndex | None,
     progress: Progress | None,
 ) -> tuple[list[ImageCheck | FileProblem], tuple[FileProblem, ...], tuple[str, ...]]:
-    """Decode ``root / path`` for all ``paths``: what was found of each, the problems, and notes."""
+    """Decode ``root / path`` for all ``paths``: what was found of each, the problems, and notes.
+
+    Of images in shards ``members`` are decoded, and ``paths`` are their names.
+    """
     with _opened(index) as known:
         found = known.check(
-            [root / path for path in paths],
+            _joined(root, paths) if members is None else members,
             workers=options.workers,
             max_image_pixels=options.max_image_pixels,
             progress=progress,
         )
         return found, _problems(list(zip(paths, found, strict=True))), known.notes
+
+
+def _joined(root: Path, paths: Sequence[str]) -> list[str]:
+    # Strings: a million Path objects take ten times the memory and the time.
+    return [os.path.join(root, path) for path in paths]  # noqa: PTH118
 
 
 def _problems(pairs: Sequence[tuple[str, object]]) -> tuple[FileProblem, ...]:

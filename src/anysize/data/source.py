@@ -13,6 +13,7 @@ from anysize.data.index import ImageCheck, Progress, SizeIndex
 from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.data.scanning import Scanned, check_files, refuse_unreadable, scan_table
+from anysize.data.shards.listing import scan_shards
 from anysize.data.split import stratified_split
 from anysize.data.table import ImageTable
 from anysize.errors import DataError
@@ -85,10 +86,10 @@ def load_data(
     """Recognise the layout, read the headers of all images, and split them; no pixel is decoded.
 
     Args:
-        root: a folder, or a .csv file.
+        root: a folder, a .csv file, or a .tar file.
         options: see `DataOptions`.
         index: known headers; None for the user's own, in the cache folder.
-        progress: told (files done, files in all).
+        progress: told (files done, files in all); of shards (MiB done, MiB in all).
         raise_unreadable: False leaves unreadable files in the source's ``problems``, for `check_source` to raise
             in one error with those that open and do not decode.
 
@@ -98,7 +99,10 @@ def load_data(
         DataError: a class has lost all its training images that way.
     """
     listing = read_listing(root)
-    scanned = scan_table(listing.root, listing.paths, options, index, progress)
+    if listing.in_shards:
+        listing, scanned = scan_shards(listing, options, progress)
+    else:
+        scanned = scan_table(listing.root, listing.paths, options, index, progress)
     if raise_unreadable or len(scanned.problems) == len(listing.paths):
         refuse_unreadable(scanned.problems, len(listing.paths), options)
     train, val, split_notes = _split(listing, scanned, options)
@@ -136,9 +140,10 @@ def check_source(
         UnreadableImagesError: files that cannot be decoded, all in one, without ``skip_unreadable``.
         DataError: a class has lost all its training images.
     """
-    tables = [source.train] if source.val is None else [source.train, source.val]
-    paths = [path for table in tables for path in table.paths]
-    found, problems, cache_notes = check_files(source.root, paths, options, index, progress)
+    source = _with_names(source)
+    everything = source.train if source.val is None else source.train.joined(source.val)
+    paths = everything.paths
+    found, problems, cache_notes = check_files(source.root, paths, everything.members, options, index, progress)
     refuse_unreadable((*source.problems, *problems), len(source.problems) + len(paths), options)
     num_train = len(source.train)
     good = np.array([isinstance(item, ImageCheck) for item in found], np.bool_)
@@ -160,6 +165,15 @@ def check_source(
         if isinstance(item, ImageCheck) and item.remark is not None
     )
     return CheckedSource(source=checked, mean=result.mean, std=result.std, remarks=remarks)
+
+
+def _with_names(source: DataSource) -> DataSource:
+    """With all names of images in shards read: whatever comes after a check writes every one of them."""
+
+    def named(table: ImageTable) -> ImageTable:
+        return replace(table, paths=tuple(table.paths))
+
+    return replace(source, train=named(source.train), val=None if source.val is None else named(source.val))
 
 
 def _split(

@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
 
@@ -25,23 +28,27 @@ class Listing:
     Args:
         layout: the layout's name.
         root: folder that ``paths`` are relative to.
-        paths: images, posix style, N of them.
+        paths: images, posix style, N of them; with ``in_shards`` shards, which hold the images.
         labels: index into ``classes`` for each image, or None where nothing is labelled.
         classes: class names in plain sorted order (by code point, as torchvision's ImageFolder has it).
         splits: the part that each image belongs to; None where it is still to be drawn.
         ignored: files that are not taken, each with the reason; the litter of operating systems is passed
             over.
         notes: what a user should know about the whole.
+        in_shards: ``paths`` and ``splits`` are those of shards; `shards.listing.scan_shards` lists the images.
+        alone: the one shard was given itself, rather than its folder.
     """
 
     layout: str
     root: Path
-    paths: tuple[str, ...]
-    labels: tuple[int, ...] | None
+    paths: Sequence[str]
+    labels: Sequence[int] | NDArray[np.int64] | None
     classes: tuple[str, ...]
     splits: tuple[Split | None, ...]
     ignored: tuple[FileProblem, ...] = ()
     notes: tuple[str, ...] = ()
+    in_shards: bool = False
+    alone: bool = False
 
 
 class Layout(Protocol):
@@ -79,7 +86,7 @@ def all_layouts() -> tuple[Layout, ...]:
 
 
 def read_listing(root: Path) -> Listing:
-    """List the images at ``root`` (a folder, or a .csv file) by the first layout that matches.
+    """List the images at ``root`` (a folder, a .csv or a .tar file) by the first layout that matches.
 
     Raises:
         LayoutError: nothing is there, no layout matches, or the one that does contradicts itself.
@@ -108,7 +115,7 @@ def _nearest(root: Path) -> str:
 
 def _found(root: Path) -> str:
     if not root.is_dir():
-        return f"no table: it is one file of {root.stat().st_size:,} bytes, and only a .csv file can be given"
+        return f"no table: it is one file of {root.stat().st_size:,} bytes, and only a .csv or .tar file can be given"
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     folders = [entry.name for entry in entries if entry.is_dir()]
     files = [entry.name for entry in entries if not entry.is_dir()]

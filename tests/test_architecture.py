@@ -18,13 +18,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Each unit imports from the lines above its own, never from beside or below.
 ORDER = (
     {"errors", "extras", "version", "atomic", "sizes"},
-    {"startup", "config_file", "console"},
+    {"startup", "config_file", "console", "pairs"},
     {"options"},
     {"ragged", "data", "models"},
-    {"batching", "losses", "metrics"},
-    {"loading", "reporting"},
+    {"batching", "losses", "metrics", "remembered"},
+    {"loading", "reporting", "memory", "timing"},
     {"inference", "doctor"},
-    {"training"},
+    {"training", "planning"},
     {"cli"},
 )
 LEVELS = {unit: level for level, units in enumerate(ORDER) for unit in units}

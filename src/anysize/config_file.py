@@ -70,8 +70,13 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in get_args(hint):
             return None
-        (hint,) = [option for option in get_args(hint) if option is not type(None)]
-        return _convert(value, hint, place)
+        options = [option for option in get_args(hint) if option is not type(None)]
+        if len(options) == 1:
+            return _convert(value, options[0], place)
+        for option in options:
+            with suppress(UsageError):
+                return _convert(value, option, place)
+        raise UsageError(f"{place} is {value!r}; {' or '.join(map(_describe, options))} is required")
     if origin is Literal:
         for choice in get_args(hint):
             # By its text as well: YAML reads a bare 1 as a number, and --in-channels 1 is a word.
@@ -94,6 +99,8 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
 
 
 def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 

@@ -43,12 +43,27 @@ class ForwardOptions:
 
     batch_size: int = 32
     """Images per optimiser step, or per forward pass where nothing is trained."""
-    max_pixels: int = 8_000_000
-    """Canvas pixels that one forward pass may hold; a batch that needs more is split, without changing the result."""
+    max_pixels: int | Literal["auto"] = 8_000_000
+    """Canvas pixels that one forward pass may hold; a batch that needs more is split, without changing the result.
+    'auto' measures what the network takes on the device, once, and stays below 90 % of the memory available."""
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(self.max_pixels >= 1, "max_pixels", self.max_pixels, "at least 1")
+        require(self.max_pixels == "auto" or self.max_pixels >= 1, "max_pixels", self.max_pixels, "at least 1, or auto")
+
+    @property
+    def pixel_limit(self) -> int:
+        """``max_pixels`` as a number.
+
+        Raises:
+            UsageError: it is 'auto', and nothing has been measured yet.
+        """
+        if self.max_pixels == "auto":
+            raise UsageError(
+                "--max-pixels is auto, which is measured on a network, and there is none here",
+                hint="give a number: --max-pixels 8000000",
+            )
+        return self.max_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +81,23 @@ class BatchOptions(ForwardOptions):
     """Heights and widths of canvases are rounded up to multiples of this, so that they recur from epoch to epoch: a CPU
     compiles its kernels for each new canvas. 1 pads least."""
 
+    max_canvases: int | None = None
+    """Lay the images on so many static canvases at most, chosen for least padding over the whole data set: for
+    torch.compile and other devices that compile each shape. By default canvases are as large as their images need."""
+    own_share: float = 0.05
+    """With --max-canvases: this share of the images at most, those that would waste most, lies on canvases of its own
+    exact size."""
+    pool: int | None = None
+    """For 'similar': images are grouped by size within a uniform draw of so many; fewer mix better and pad more. By
+    default among all."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.multiple_of >= 1, "multiple_of", self.multiple_of, "at least 1")
         require(self.launch_pixels >= 0, "launch_pixels", self.launch_pixels, "at least 0")
+        require(self.max_canvases is None or self.max_canvases >= 1, "max_canvases", self.max_canvases, "at least 1")
+        require(0 <= self.own_share <= 1, "own_share", self.own_share, "a share of the images, from 0 to 1")
+        require(self.pool is None or self.pool >= 1, "pool", self.pool, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,7 +161,7 @@ def test_an_interruption_and_the_system_s_errors_have_codes(
 
 def test_plan_as_json(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figure = tmp_path / "plan.png"
-    flags = ["--batch-size", "8", "--multiple-of", "1", "--output", str(figure), "--json"]
+    flags = ["--batch-size", "8", "--multiple-of", "1", "--output", str(figure), "--no-measure", "--json"]
     assert main(["plan", str(stripes), *flags]) == 0
     shown = capsys.readouterr()
     report = json.loads(shown.out)
@@ -210,14 +210,15 @@ def test_text_for_people(trained: Path, stripes: Path, capsys: pytest.CaptureFix
     assert lines[3].split() == ["class", "images", "accuracy", "precision"]
     assert [line.split()[0] for line in lines[4:6]] == ["across", "down"]
 
-    assert main(["plan", str(stripes), "--output", str(tmp_path / "plan.png")]) == 0
+    assert main(["plan", str(stripes), "--no-measure", "--output", str(tmp_path / "plan.png")]) == 0
     assert capsys.readouterr().out.startswith("images        32 to train on, 8 to validate on in 2 classes")
 
 
 def test_flags_override_the_config_file(stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     preset = tmp_path / "preset.yaml"
     preset.write_text("batch-size: 4\nmixing: similar\nval_split: 0.5\n")
-    base = ["plan", str(stripes), "--output", str(tmp_path / "plan.png"), "--json", "--config", str(preset)]
+    base = ["plan", str(stripes), "--no-measure", "--output", str(tmp_path / "plan.png"), "--json"]
+    base += ["--config", str(preset)]
     assert main(base) == 0
     assert json.loads(capsys.readouterr().out)["num_steps"] == 5  # 20 images
     assert main([*base, "--batch-size", "10"]) == 0

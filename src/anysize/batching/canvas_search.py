@@ -30,8 +30,9 @@ _EDGES = 64
 _SWEEPS = 20
 _ENOUGH = 1e-4  # a sweep that saves a smaller share of the pixels than this is the last
 
-# Rounds of taking several canvases out; more than this found less than 0.002 of the pixels.
-_ROUNDS = 12
+# Rounds of taking several canvases out. Many more, from many starts, found 0.008 of the pixels at 16 canvases, and less
+# than 0.001 at 8 and 32.
+_ROUNDS = 24
 
 
 @dataclass(frozen=True, slots=True)

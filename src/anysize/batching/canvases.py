@@ -12,7 +12,7 @@ from anysize.batching.limits import check_at_least_one, check_sizes, round_up
 from anysize.batching.segments import Ints
 from anysize.errors import PlanError
 
-__all__ = ["OWN", "CanvasSet", "canvas_choices", "choose_canvases"]
+__all__ = ["OWN", "CanvasSet", "assign_canvases", "canvas_choices", "choose_canvases"]
 
 OWN = -1
 """Where `CanvasSet.assign` says so, an image lies on a canvas of its own exact size."""
@@ -67,7 +67,7 @@ class CanvasSet:
         Returns:
             (N,) the number of the smallest canvas that holds the image, or `OWN`.
         """
-        return _assign(check_sizes(sizes), self)
+        return assign_canvases(check_sizes(sizes), self)
 
 
 def choose_canvases(
@@ -139,9 +139,9 @@ def _settle(
 ) -> CanvasSet:
     """Say which sizes lie where, shrink each canvas to what lies on it, and count."""
     chosen = CanvasSet(tuple(canvases), histogram.multiple_of)
-    own_above = _own_above(histogram, _assign(histogram.sizes, chosen), chosen, own_images, own_price)
+    own_above = _own_above(histogram, assign_canvases(histogram.sizes, chosen), chosen, own_images, own_price)
     chosen = CanvasSet(chosen.canvases, histogram.multiple_of, own_above)
-    where = _assign(histogram.sizes, chosen)
+    where = assign_canvases(histogram.sizes, chosen)
     if int(histogram.counts[where == OWN].sum()) > own_images:
         # Sizes are taken whole, so the images of a size that no canvas holds may be too many: the last one
         # grows until it holds them.
@@ -150,7 +150,7 @@ def _settle(
     used = np.unique(where[where != OWN])
     tight = [tuple(histogram.sizes[where == number].max(axis=0).tolist()) for number in used]
     chosen = CanvasSet(_by_area(tight), histogram.multiple_of, own_above)
-    where = _assign(histogram.sizes, chosen)
+    where = assign_canvases(histogram.sizes, chosen)
     areas = histogram.areas.copy()
     areas[where != OWN] = chosen.sizes().prod(axis=1)[where[where != OWN]]
     return CanvasSet(
@@ -185,7 +185,8 @@ def _own_above(
     return max(bound, int(own_price))
 
 
-def _assign(sizes: Ints, chosen: CanvasSet) -> Ints:
+def assign_canvases(sizes: Ints, chosen: CanvasSet) -> Ints:
+    """`CanvasSet.assign` of sizes that are checked already."""
     if not len(chosen):
         return np.full(len(sizes), OWN)
     canvases = chosen.sizes()

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anysize.batching.limits import check_at_least_one, check_sizes, round_up
+from anysize.batching.limits import blocks, check_all, check_at_least_one, round_up
 from anysize.batching.segments import Floats, Ints
 from anysize.errors import PlanError
 
 __all__ = ["SizeHistogram"]
-
-# A hundred million sizes are read in blocks: temporary arrays then stay small beside the sizes themselves.
-_BLOCK = 1 << 22
 
 # Up to so many cells are counted in a table of all of them; more are sorted, which is several times slower.
 _TABLE = 1 << 24
@@ -46,13 +43,20 @@ class SizeHistogram:
             PlanError: there are no sizes, or some are not positive integers.
         """
         multiple_of = check_at_least_one("multiple_of", multiple_of)
-        array = np.asanyarray(sizes)
-        if len(array) <= _BLOCK:
-            return _count(check_sizes(array), multiple_of)
-        parts = [
-            _count(check_sizes(array[first : first + _BLOCK]), multiple_of) for first in range(0, len(array), _BLOCK)
-        ]
-        return cls.joined(parts)
+        array = check_all(sizes)
+        columns = -(-int(array[:, 1].max()) // multiple_of) + 1
+        num_cells = (-(-int(array[:, 0].max()) // multiple_of) + 1) * columns
+        if num_cells > max(_TABLE, len(array)):
+            return _sorted(array.astype(np.int64), multiple_of)
+        counts, pixels = np.zeros(num_cells, dtype=np.int64), np.zeros(num_cells)
+        for _, block in blocks(array):
+            heights, widths = block.T.astype(np.int64)
+            codes = -(-heights // multiple_of) * columns - (-widths // multiple_of)
+            counts += np.bincount(codes, minlength=num_cells)
+            pixels += np.bincount(codes, weights=heights * widths, minlength=num_cells)
+        used = np.flatnonzero(counts)
+        distinct = np.stack(np.divmod(used, columns), axis=1) * multiple_of
+        return cls(distinct, counts[used], pixels[used], multiple_of)
 
     @classmethod
     def joined(cls, parts: "list[SizeHistogram]") -> "SizeHistogram":
@@ -82,20 +86,10 @@ class SizeHistogram:
         return self.sizes[:, 0].astype(np.float64) * self.sizes[:, 1]
 
 
-def _count(sizes: Ints, multiple_of: int) -> SizeHistogram:
+def _sorted(sizes: Ints, multiple_of: int) -> SizeHistogram:
+    """For sides so long that no table holds them."""
     rounded = round_up(sizes, multiple_of)
-    areas = (sizes[:, 0] * sizes[:, 1]).astype(np.float64)
-    heights, widths = (rounded // multiple_of).T
-    columns = int(widths.max()) + 1
-    cells = int(heights.max() + 1) * columns
-    if cells <= max(_TABLE, len(sizes)):
-        codes = heights * columns + widths
-        counts = np.bincount(codes, minlength=cells)
-        used = np.flatnonzero(counts)
-        pixels = np.bincount(codes, weights=areas, minlength=cells)[used].astype(np.float64)
-        distinct = np.stack(np.divmod(used, columns), axis=1) * multiple_of
-        return SizeHistogram(distinct, counts[used].astype(np.int64), pixels, multiple_of)
     distinct, place, counts = np.unique(rounded, axis=0, return_inverse=True, return_counts=True)
-    sums: Floats = np.zeros(len(distinct))
-    np.add.at(sums, place.reshape(-1), areas)
-    return SizeHistogram(distinct, counts.astype(np.int64), sums, multiple_of)
+    pixels: Floats = np.zeros(len(distinct))
+    np.add.at(pixels, place.reshape(-1), (sizes[:, 0] * sizes[:, 1]).astype(np.float64))
+    return SizeHistogram(distinct, counts.astype(np.int64), pixels, multiple_of)

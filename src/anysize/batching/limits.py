@@ -1,6 +1,7 @@
 """What a plan can be made of: every argument is checked here, and refused with the fix in the message."""
 
 import operator
+from collections.abc import Iterator
 from typing import SupportsIndex
 
 import numpy as np
@@ -9,7 +10,18 @@ import numpy.typing as npt
 from anysize.batching.segments import Ints
 from anysize.errors import PlanError
 
-__all__ = ["MAX_SIDE", "check_at_least_one", "check_fits", "check_integer", "check_sizes", "round_up"]
+__all__ = [
+    "MAX_SIDE",
+    "blocks",
+    "check_all",
+    "check_at_least_one",
+    "check_fits",
+    "check_integer",
+    "check_sizes",
+    "round_up",
+]
+
+_BLOCK = 1 << 18  # rows: what is worked out of so many sizes stays in the processor's cache
 
 MAX_SIDE = 2**26
 """The largest height or width that is accepted, in pixels: areas then stay exact in float64 (2^52)."""
@@ -52,6 +64,34 @@ def check_sizes(sizes: npt.ArrayLike, *, first: int = 0, total: int | None = Non
             hint="leave such images out, or measure them again",
         )
     return array.astype(np.int64)
+
+
+def check_all(sizes: npt.ArrayLike, max_pixels: int | None = None, multiple_of: int = 1) -> npt.NDArray[np.integer]:
+    """Check sizes where they lie: nothing is copied, so a memory-mapped array of any length will do.
+
+    Returns:
+        (N, 2) the sizes, as they are if they are an array.
+
+    Raises:
+        PlanError: as `check_sizes` and, with ``max_pixels``, `check_fits`.
+    """
+    array = np.asanyarray(sizes)
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu" or not len(array):
+        return check_sizes(array)
+    for first, block in blocks(array):
+        low, high = int(block.min()), int(block.max())
+        if low < 1 or high > MAX_SIDE:
+            check_sizes(block, first=first, total=len(array))
+        # Most blocks are let through by their largest side alone.
+        if max_pixels is not None and round_up(np.array(high), multiple_of) ** 2 > max_pixels:
+            check_fits(block.astype(np.int64), max_pixels, multiple_of, first=first, total=len(array))
+    return array
+
+
+def blocks(array: npt.NDArray[np.integer]) -> Iterator[tuple[int, npt.NDArray[np.integer]]]:
+    """The rows of a long array, part after part, each with the number of its first row."""
+    for first in range(0, len(array), _BLOCK):
+        yield first, array[first : first + _BLOCK]
 
 
 def check_integer(name: str, value: SupportsIndex) -> int:

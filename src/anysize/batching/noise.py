@@ -59,7 +59,7 @@ class Shuffle:
         count: how many numbers; at most 2^62.
     """
 
-    _ROUNDS = 6
+    _ROUNDS = 4  # as many as a pseudorandom permutation needs (Luby and Rackoff 1988)
     _BLOCK = 1 << 14  # so that all arrays of a round stay in the processor's cache
 
     def __init__(self, key: int, count: int) -> None:
@@ -93,5 +93,9 @@ class Shuffle:
     def _shifted(values: npt.NDArray[np.uint64], noise: npt.NDArray[np.uint64], size: int) -> npt.NDArray[np.uint64]:
         """``values`` plus something random, modulo ``size``."""
         # The high 32 bits of the noise times the size, over 2^32: a remainder would take several times longer.
-        shifted = values + (((noise >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
-        return np.where(shifted >= size, shifted - np.uint64(size), shifted)
+        noise >>= np.uint64(32)
+        noise *= np.uint64(size)
+        noise >>= np.uint64(32)
+        noise += values
+        noise -= np.uint64(size) * (noise >= size)
+        return noise

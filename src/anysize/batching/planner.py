@@ -12,6 +12,7 @@ from anysize.batching.limits import check_at_least_one, check_fits, round_up
 from anysize.batching.noise import permutation, stream_key, words
 from anysize.batching.plan import Plan
 from anysize.batching.segments import Ints
+from anysize.batching.sorting import stable_order
 from anysize.batching.static import divide_static_steps, place_images, static_steps
 from anysize.errors import PlanError
 
@@ -50,6 +51,11 @@ class Planner:
         if not self.launch_pixels >= 0:
             raise PlanError(f"launch_pixels is {self.launch_pixels}; a number of at least 0 is needed")
 
+    @property
+    def canvas_multiple(self) -> int:
+        """What heights and widths of canvases are multiples of."""
+        return self.multiple_of if self.canvases is None else self.canvases.multiple_of
+
     def plan(self, sizes: Ints, key: int, *, drawn: bool = False) -> Plan:
         """Plan these images.
 
@@ -61,7 +67,7 @@ class Planner:
         Raises:
             PlanError: an image's own canvas has more than ``max_pixels``.
         """
-        multiple_of = self.multiple_of if self.canvases is None else self.canvases.multiple_of
+        multiple_of = self.canvas_multiple
         if self.max_pixels is not None:
             check_fits(sizes, self.max_pixels, multiple_of)
         grouping_key = stream_key(key, 0) if self.shuffle else None
@@ -136,7 +142,8 @@ def _assemble(forwards: Forwards, ranks: Ints, num_ranks: int, order_key: int | 
     else:
         step_order = np.arange(num_steps)
     # Micro-batches by rank inside their step, and the largest first: its memory then serves the others.
-    order = np.lexsort((forwards.images[starts], -pixels, ranks, forwards.steps))
+    bits = pixels.view(np.int64)  # floats of one sign are ordered as their bits are
+    order = stable_order(forwards.steps, ranks, bits.max() - bits, forwards.images[starts])
     step_ends = np.append(step_starts[1:], len(starts))
     return Plan(
         forwards.images,

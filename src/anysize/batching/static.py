@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from anysize.batching.canvases import OWN, CanvasSet
+from anysize.batching.canvases import OWN, CanvasSet, assign_canvases
 from anysize.batching.dealing import deal
 from anysize.batching.forwards import Forwards
 from anysize.batching.limits import round_up
@@ -54,7 +54,7 @@ def place_images(sizes: Ints, chosen: CanvasSet, max_pixels: int | None) -> Plac
     if max_pixels is not None:
         usable = tuple((height, width) for height, width in chosen.canvases if height * width <= max_pixels)
         chosen = CanvasSet(usable, chosen.multiple_of, chosen.own_above)
-    of = chosen.assign(sizes)
+    of = assign_canvases(sizes, chosen)
     own = np.flatnonzero(of == OWN)
     exact = round_up(sizes[own], chosen.multiple_of)
     span = int(exact[:, 1].max(initial=0)) + 1
@@ -155,21 +155,21 @@ def _merge(rows: Ints, on: Ints, places: Places, num_rows: int, launch_pixels: f
     """Move small groups of images to larger canvases that their rank uses in the same step; canvas numbers (N,)."""
     num_static = places.num_static
     static = on < num_static
-    cells = rows[static] * num_static + on[static]
-    counts = np.bincount(cells, minlength=num_rows * num_static).reshape(num_rows, num_static)
-    goes_to = np.tile(np.arange(num_static), (num_rows, 1))
+    cells = on[static] * num_rows + rows[static]
+    counts = np.bincount(cells, minlength=num_rows * num_static).reshape(num_static, num_rows)
+    goes_to = np.repeat(np.arange(num_static)[:, None], num_rows, axis=1)
     for number, larger in enumerate(places.containers()):
-        waiting = counts[:, number] > 0
+        waiting = counts[number] > 0
         for target in larger.tolist():
-            extra = counts[:, number] * float(places.areas[target] - places.areas[number])
-            moves: npt.NDArray[np.bool_] = waiting & (counts[:, target] > 0) & (extra < launch_pixels)
-            goes_to[moves, number] = target
-            counts[moves, target] += counts[moves, number]
-            counts[moves, number] = 0
+            extra = counts[number] * float(places.areas[target] - places.areas[number])
+            moves: npt.NDArray[np.bool_] = waiting & (counts[target] > 0) & (extra < launch_pixels)
+            goes_to[number, moves] = target
+            counts[target, moves] += counts[number, moves]
+            counts[number, moves] = 0
             waiting &= ~moves
     everyone = np.arange(num_rows)
     for number in reversed(range(num_static)):  # what a group went to may have gone on itself
-        goes_to[:, number] = goes_to[everyone, goes_to[:, number]]
+        goes_to[number] = goes_to[goes_to[number], everyone]
     merged = on.copy()
-    merged[static] = goes_to[rows[static], on[static]]
+    merged[static] = goes_to[on[static], rows[static]]
     return merged

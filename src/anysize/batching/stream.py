@@ -8,20 +8,22 @@ import numpy as np
 import numpy.typing as npt
 
 from anysize.batching.canvases import CanvasSet
-from anysize.batching.limits import check_at_least_one, check_fits, check_integer, check_sizes
+from anysize.batching.limits import blocks, check_all, check_at_least_one, check_integer
 from anysize.batching.noise import Shuffle, stream_key
 from anysize.batching.plan import Plan, Step
 from anysize.batching.planner import Mixing, Planner
+from anysize.batching.segments import Ints
 from anysize.errors import PlanError
 
 __all__ = ["PlanStream", "default_pool"]
 
-_BLOCK = 1 << 22
 
+def default_pool(batch_size: int, *, static: bool = False) -> int:
+    """Images in a pool where nobody says: a million, a quarter on static canvases, or 64 steps if those are more.
 
-def default_pool(batch_size: int) -> int:
-    """Images in a pool where nobody says: a million, or 64 steps if those are more."""
-    return max(1 << 20, 64 * batch_size)
+    On free canvases a deeper pool pads less; on static ones it changes nothing, and a smaller one is planned faster.
+    """
+    return max(1 << (18 if static else 20), 64 * batch_size)
 
 
 class PlanStream(Sequence[Step]):
@@ -72,8 +74,7 @@ class PlanStream(Sequence[Step]):
             jitter=jitter,
             launch_pixels=launch_pixels,
         )
-        array = np.asanyarray(sizes)
-        _check_all(array, planner)
+        array = check_all(sizes, planner.max_pixels, planner.canvas_multiple)
         self._set(planner, array, stream_key(check_integer("seed", seed), check_integer("epoch", epoch)), pool)
 
     @classmethod
@@ -85,7 +86,9 @@ class PlanStream(Sequence[Step]):
 
     def _set(self, planner: Planner, sizes: npt.NDArray[np.integer], key: int, pool: int | None) -> None:
         self._planner, self._sizes, self._key = planner, sizes, key
-        pool = default_pool(planner.batch_size) if pool is None else check_at_least_one("pool", pool)
+        if pool is None:
+            pool = default_pool(planner.batch_size, static=planner.canvases is not None)
+        pool = check_at_least_one("pool", pool)
         self._steps_per_pool = -(-min(pool, len(sizes)) // planner.batch_size)
         self._shuffle = Shuffle(stream_key(key, 3), len(sizes))
         self._rank: int | None = None
@@ -154,7 +157,7 @@ class PlanStream(Sequence[Step]):
         images_per_pool = self._steps_per_pool * self._planner.batch_size
         first = number * images_per_pool
         images = self._shuffle.numbers(first, min(first + images_per_pool, len(self._sizes)))
-        sizes = self._sizes[images].astype(np.int64)
+        sizes = _rows(self._sizes, images).astype(np.int64)
         plan = self._planner.plan(sizes, stream_key(self._key, 4, number), drawn=True).renumbered(images)
         if self._rank is not None:
             plan = plan.for_rank(self._rank)
@@ -176,15 +179,14 @@ class PlanStream(Sequence[Step]):
     def digest(self) -> str:
         """SHA-256 of all that the steps depend on: streams with equal digests have equal steps, on any machine."""
         content = hashlib.sha256(repr((self._planner, self._key, self._steps_per_pool, self._rank)).encode())
-        for first in range(0, len(self._sizes), _BLOCK):
-            content.update(np.ascontiguousarray(self._sizes[first : first + _BLOCK], dtype="<i4").tobytes())
+        for _, block in blocks(self._sizes):
+            content.update(np.ascontiguousarray(block, dtype="<i4").tobytes())
         return content.hexdigest()
 
 
-def _check_all(sizes: npt.NDArray[np.generic], planner: Planner) -> None:
-    """Refuse now what would fail at some later pool."""
-    multiple_of = planner.multiple_of if planner.canvases is None else planner.canvases.multiple_of
-    for first in range(0, max(len(sizes), 1), _BLOCK):
-        block = check_sizes(sizes[first : first + _BLOCK], first=first, total=len(sizes))
-        if planner.max_pixels is not None:
-            check_fits(block, planner.max_pixels, multiple_of, first=first, total=len(sizes))
+def _rows(sizes: npt.NDArray[np.integer], images: Ints) -> npt.NDArray[np.integer]:
+    """``sizes[images]``, several times faster: height and width are fetched as one number where they lie together."""
+    pair = {2: np.uint32, 4: np.uint64}.get(sizes.itemsize)
+    if pair is None or not sizes.flags.c_contiguous:
+        return sizes[images]
+    return sizes.view(pair)[:, 0][images].view(sizes.dtype).reshape(-1, 2)

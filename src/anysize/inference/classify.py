@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from anysize.batching import Plan, plan_epoch
 from anysize.data import ImageDataset
+from anysize.inference.parts import Parts
 from anysize.loading import Normalisation, PlanLoader, RawBatch
 from anysize.metrics import ConfusionMatrix
 
@@ -61,6 +62,7 @@ def classify(
     device: torch.device,
     channels_last: bool = True,
     progress: Callable[[int], None] | None = None,
+    parts: Parts | None = None,
 ) -> Classified:
     """Run ``model`` in evaluation mode over every image of ``plan``.
 
@@ -73,6 +75,10 @@ def classify(
         device: where the model is.
         channels_last: memory format of the images.
         progress: called with the number of images done.
+        parts: what to do when memory runs out; by default images are answered in smaller parts, without a word.
+
+    Raises:
+        ImageSizeError: an image does not fit into memory by itself.
     """
     num_images = plan.num_images
     results = Classified(
@@ -84,8 +90,13 @@ def classify(
     model.eval()
     try:
         with torch.inference_mode():
-            for raw in _micro_batches(loader, plan):
-                logits = model(normalisation(raw, device, channels_last=channels_last)).float()
+
+            def answer(raw: RawBatch) -> torch.Tensor:
+                logits: torch.Tensor = model(normalisation(raw, device, channels_last=channels_last))
+                return logits.float()
+
+            batches = _micro_batches(loader, plan)
+            for raw, logits in (parts or Parts()).answers(answer, batches, device):
                 where = list(raw.indices)
                 results.probabilities[where] = logits.softmax(dim=1).cpu().numpy()
                 if raw.targets is not None:

@@ -61,7 +61,12 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> Evaluatio
     table, problems = _checked(config, classifier, source, table, console)
     with console.bar("evaluating", len(table)) as bar:
         results = classifier.classify(
-            table, config, workers=config.workers, max_image_pixels=config.max_image_pixels, progress=bar.advance
+            table,
+            config,
+            workers=config.workers,
+            max_image_pixels=config.max_image_pixels,
+            progress=bar.advance,
+            console=console,
         )
     buckets = accuracy_by_size(table.sizes.prod(axis=1), results.predictions == results.labels, results.losses)
     output = config.output or (run if run.is_dir() else run.parent) / "eval"

@@ -56,6 +56,7 @@ def predict(config: PredictConfig, *, console: Console | None = None) -> Predict
             workers=config.workers,
             max_image_pixels=config.max_image_pixels,
             progress=bar.advance,
+            console=console,
         )
     classes = classifier.card.classes
     answers = []

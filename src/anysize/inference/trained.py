@@ -8,12 +8,15 @@ from typing import Literal
 import torch
 from torch import nn
 
+from anysize.console import Console
 from anysize.data import ImageDataset, ImageTable
 from anysize.errors import CheckpointError
 from anysize.inference.classify import Classified, classify, evaluation_plan
 from anysize.inference.device import choose_device
+from anysize.inference.parts import Parts
 from anysize.inference.requirements import require_sides
 from anysize.loading import Normalisation, PlanLoader
+from anysize.memory import LargestImage, check_elements, choose_limit
 from anysize.models import ModelCard, load_model
 from anysize.options import DeviceOptions, ForwardOptions
 
@@ -73,22 +76,43 @@ class TrainedClassifier:
         workers: int,
         max_image_pixels: int,
         progress: Callable[[int], None] | None = None,
+        console: Console | None = None,
     ) -> Classified:
         """Answer for every image of ``table``, in its order.
 
         Raises:
-            ImageSizeError: images that are too small for the network.
+            ImageSizeError: images that are too small for the network, or too large for the memory.
         """
-        card = self.card
+        card, console = self.card, console or Console()
         require_sides(table, card.smallest_side, card.model, card.max_side)
         dataset = ImageDataset(table, self.channels, max_side=card.max_side, max_image_pixels=max_image_pixels)
         return classify(
             self.model,
             PlanLoader(dataset, workers=workers, pin_memory=self.device.type == "cuda"),
-            evaluation_plan(dataset, options.batch_size, options.max_pixels),
+            evaluation_plan(dataset, options.batch_size, self._limit(dataset, options, workers, console)),
             Normalisation(card.mean, card.std),
             num_classes=len(card.classes),
             device=self.device,
             channels_last=self.channels_last,
             progress=progress,
+            parts=Parts(name_of=lambda index: str(dataset.path(index)), report=console.warn),
         )
+
+    def _limit(self, dataset: ImageDataset, options: ForwardOptions, workers: int, console: Console) -> int:
+        """Canvas pixels a pass: as the options say, or measured."""
+        sizes = dataset.sizes(0)
+        index = int(sizes.prod(axis=1).argmax())
+        height, width = sizes[index].tolist()
+        largest = LargestImage(str(dataset.path(index)), (height, width))
+        if options.max_pixels != "auto":
+            return check_elements(self.model, largest, options.max_pixels, in_channels=self.channels)
+        limit = choose_limit(
+            self.model,
+            largest,
+            in_channels=self.channels,
+            training=False,
+            channels_last=self.channels_last,
+            loading_bytes=self.channels * (2 * workers + 2),  # as bytes, two waiting for each worker
+        )
+        console.say(str(limit))
+        return limit.max_pixels

@@ -55,6 +55,28 @@ class RawBatch:
         """The canvas area times the number of images."""
         return self.canvas.shape[0] * self.canvas.shape[2] * self.canvas.shape[3]
 
+    def split(self, max_pixels: int) -> tuple["RawBatch", ...]:
+        """Divide the batch, in its order, into batches of at most ``max_pixels`` canvas pixels; one image is the least.
+
+        Each gets a canvas as large as its own images; a batch within the limit stays as it is.
+        """
+        if self.num_canvas <= max_pixels or len(self.sizes) == 1:
+            return (self,)
+        parts = []
+        start, height, width = 0, 0, 0
+        for place, size in enumerate(self.sizes):
+            height, width = max(height, size[0]), max(width, size[1])
+            if place > start and height * width * (place + 1 - start) > max_pixels:
+                parts.append(self._part(start, place))
+                start, (height, width) = place, size
+        return (*parts, self._part(start, len(self.sizes)))
+
+    def _part(self, start: int, end: int) -> "RawBatch":
+        sizes = self.sizes[start:end]
+        height, width = (max(sides) for sides in zip(*sizes, strict=True))
+        targets = None if self.targets is None else self.targets[start:end]
+        return RawBatch(self.canvas[start:end, :, :height, :width], sizes, targets, self.indices[start:end])
+
     def pin_memory(self) -> "RawBatch":
         """Return the batch in page-locked memory; DataLoader calls this for ``pin_memory=True``."""
         targets = None if self.targets is None else self.targets.pin_memory()

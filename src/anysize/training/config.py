@@ -67,6 +67,9 @@ class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
     """Strength of random brightness, contrast and saturation; 0 for none."""
     seed: int = 0
     """The same seed gives the same run on the same machine."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Activation checkpointing: blocks of the network work their activations out again instead of keeping them, the
+    same gradients in less memory, for about a third more time. 'auto': only when an image would not fit without."""
     tensorboard: bool = True
     """Write TensorBoard event files into the run folder."""
 

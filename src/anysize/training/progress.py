@@ -27,6 +27,8 @@ class RunProgress:
     """Of the plan of that epoch."""
     sums: StepSums = field(default_factory=StepSums)
     """Sums over those steps."""
+    pass_pixels: tuple[int, int] | None = None
+    """--max-pixels, and what a pass may really hold since memory ran out; None before the first step."""
     rows: list[EpochRow] = field(default_factory=list)
     """One for each finished epoch."""
     best_epoch: int | None = None
@@ -62,4 +64,6 @@ class RunProgress:
         content = dict(content)
         content["plateau"] = Plateau(**content["plateau"])
         content["sums"] = StepSums(**content["sums"])
+        pixels = content.get("pass_pixels")
+        content["pass_pixels"] = None if pixels is None else (int(pixels[0]), int(pixels[1]))
         return cls(**content)

@@ -4,16 +4,19 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anysize.batching import Plan, plan_epoch
+from anysize.batching import Plan, PlanStream
 from anysize.config_file import read_config, write_config
 from anysize.console import Console
 from anysize.errors import AnysizeError, UsageError
 from anysize.inference.classify import Classified, classify
+from anysize.inference.parts import Parts
+from anysize.loading import EpochPlanner
 from anysize.models import has_batch_statistics, save_model
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
 from anysize.training.config import TrainConfig
 from anysize.training.interrupt import StopRequest
 from anysize.training.optimizers import set_lr
+from anysize.training.passes import Passes
 from anysize.training.progress import EpochRow, RunProgress
 from anysize.training.recorder import Recorder
 from anysize.training.run_folder import RunFolder
@@ -71,7 +74,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
             console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
     else:
         folder.create()
-    write_config(folder.config, dataclasses.replace(config, resume=None))
+    write_config(folder.config, dataclasses.replace(setup.config, resume=None))
     write_left_out(folder.left_out, setup.left_out)
     write_split(folder.split, setup)
     run = _Run(setup, folder, progress, Recorder(folder, setup, console), console)
@@ -105,6 +108,19 @@ class _Run:
         self.setup, self.folder, self.progress = setup, folder, progress
         self.recorder, self.console = recorder, console
         self.config = setup.config
+        self.planner = EpochPlanner(setup.train.sizes, setup.config, seed=setup.config.seed)
+        asked, held = progress.pass_pixels or (0, 0)
+        self.passes = Passes(
+            # A run that was short of memory goes on as it was; with another --max-pixels it starts afresh.
+            held if asked == self.config.pixel_limit else self.config.pixel_limit,
+            # Batch statistics are those of all images that go through the network together, so the whole step should.
+            # Any other network gets the same gradients from one canvas after the other, in less memory.
+            together=has_batch_statistics(setup.model.train()),
+            may_checkpoint=self.config.checkpointing == "auto",
+            report=self._report_shortage,
+            name_of=lambda index: str(setup.train.path(index)),
+        )
+        self.parts = Parts(name_of=lambda index: str(setup.val.path(index)), report=self._report_shortage)
         self.best_results: Classified | None = None
         """Of the best epoch, where it ran in this process."""
 
@@ -135,19 +151,7 @@ class _Run:
             return "stopped early"
         return None
 
-    def _plan(self) -> Plan:
-        return plan_epoch(
-            self.setup.train.sizes(self.progress.epoch),
-            self.config.batch_size,
-            max_pixels=self.config.max_pixels,
-            mixing=self.config.mixing,
-            launch_pixels=self.config.launch_pixels,
-            multiple_of=self.config.multiple_of,
-            seed=self.config.seed,
-            epoch=self.progress.epoch,
-        )
-
-    def _check_plan(self, plan: Plan) -> None:
+    def _check_plan(self, plan: Plan | PlanStream) -> None:
         """In the middle of an epoch only the plan that the epoch began with gives every image exactly once."""
         progress, digest = self.progress, plan.digest()
         if progress.step and progress.plan_digest != digest:
@@ -161,12 +165,9 @@ class _Run:
     def _train_epoch(self, stop: StopRequest) -> None:
         """Run the steps of the epoch that are not done yet."""
         progress, setup, config = self.progress, self.setup, self.config
-        plan = self._plan()
+        plan = self.planner.plan(progress.epoch)
         self._check_plan(plan)
         setup.model.train()
-        # Batch statistics are those of all images that go through the network together, so the whole step should. Any
-        # other network gets the same gradients from one canvas after the other, in less memory.
-        group_pixels = config.max_pixels if has_batch_statistics(setup.model) else 0
         steps = setup.train_loader.steps(plan, epoch=progress.epoch, first_step=progress.step)
         with self.console.bar(f"epoch {progress.epoch + 1}/{config.epochs}", len(plan)) as bar:
             bar.advance(progress.step)
@@ -181,16 +182,21 @@ class _Run:
                         setup.normalisation,
                         device=setup.device,
                         channels_last=config.channels_last,
-                        group_pixels=group_pixels,
+                        passes=self.passes,
                         label_smoothing=config.label_smoothing,
-                        name_of=lambda index: str(setup.train.path(index)),
+                        name_of=self.passes.name_of,
                     )
                 )
+                progress.pass_pixels = (config.pixel_limit, self.passes.max_pixels)
                 progress.step += 1
                 bar.advance(1, _status(progress))
                 if stop.requested:
                     self.console.say("interrupted: saving")
                     return
+
+    def _report_shortage(self, line: str) -> None:
+        self.console.warn(line)
+        self.recorder.event("out of memory", message=line)
 
     def _finish_epoch(self) -> None:
         """Validate, record the epoch, and keep its weights if they are the best."""
@@ -218,6 +224,7 @@ class _Run:
                 device=setup.device,
                 channels_last=self.config.channels_last,
                 progress=bar.advance,
+                parts=self.parts,
             )
 
     def _row(self, results: Classified) -> EpochRow:

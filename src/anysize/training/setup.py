@@ -35,6 +35,7 @@ from anysize.inference.requirements import leave_out_small, require_sides
 from anysize.loading import Normalisation, PlanLoader
 from anysize.models import ModelCard, create_model, smallest_side
 from anysize.training.config import TrainConfig, parse_model_kwargs
+from anysize.training.fitting import fit_to_memory
 from anysize.training.optimizers import create_optimizer
 
 __all__ = ["Setup", "data_options", "set_up", "write_left_out"]
@@ -93,6 +94,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     train, val = _datasets(config, checked.source, channels, side)
+    optimizer = create_optimizer(model, config)
     card = ModelCard(
         model=config.model,
         classes=source.classes,
@@ -107,10 +109,11 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         f"{len(train)} training and {len(val)} validation images in {len(card.classes)} classes ({source.layout}); "
         f"{config.model}: {sum(p.numel() for p in model.parameters()):,} parameters, {channels} channel(s), on {device}"
     )
+    config = fit_to_memory(config, model, optimizer, train, val, console)
     return Setup(
         config=config,
         model=model,
-        optimizer=create_optimizer(model, config),
+        optimizer=optimizer,
         device=device,
         normalisation=normalisation,
         card=card,
@@ -118,7 +121,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         val=val,
         train_loader=PlanLoader(train, workers=config.workers, pin_memory=device.type == "cuda"),
         val_loader=PlanLoader(val, workers=config.workers, pin_memory=device.type == "cuda"),
-        val_plan=evaluation_plan(val, config.batch_size, config.max_pixels),
+        val_plan=evaluation_plan(val, config.batch_size, config.pixel_limit),
         data_digest=_digest(card, train.table, val.table),
         left_out=left_out,
     )

@@ -11,7 +11,9 @@ from torch import nn
 from anysize.errors import NonFiniteLossError, TrainingError
 from anysize.loading import Normalisation, RawBatch
 from anysize.losses import LossSum, cross_entropy
+from anysize.memory import is_out_of_memory
 from anysize.ragged import RaggedBatch, RaggedGroup
+from anysize.training.passes import Passes, Pending
 
 __all__ = ["StepSums", "train_step"]
 
@@ -60,7 +62,7 @@ def train_step(
     *,
     device: torch.device,
     channels_last: bool,
-    group_pixels: int,
+    passes: Passes,
     label_smoothing: float,
     name_of: Callable[[int], str],
 ) -> StepSums:
@@ -73,34 +75,43 @@ def train_step(
         normalisation: bytes to floats.
         device: where the model is.
         channels_last: memory format of the images.
-        group_pixels: micro-batches go through the network together up to so many canvas pixels; 0 for each alone.
+        passes: how many of them go through the network at once; halved when memory runs out.
         label_smoothing: see `anysize.losses.cross_entropy`.
         name_of: file name of an image, for errors.
 
     Raises:
         NonFiniteLossError: the loss or its gradient is NaN or infinite; no parameter was updated.
+        ImageSizeError: an image does not fit into memory by itself; no parameter was updated.
     """
     sums = StepSums()
     names: list[str] = []
     started = time.perf_counter()
-    for group in _grouped(_timed(batches, sums), group_pixels):
-        parts = [normalisation(raw, device, channels_last=channels_last) for raw in group]
-        logits = model(parts[0] if len(parts) == 1 else RaggedGroup(parts))
+    for group in passes.divide(_timed(batches, sums)):
+        pending = Pending(model, device)
+        try:
+            result = _run_pass(
+                model,
+                [normalisation(raw, device, channels_last=channels_last) for raw in group],
+                _targets(group).to(device, non_blocking=True),
+                label_smoothing,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            result = None
+        if result is None:  # outside of the except clause: while the error lives, so does every tensor of the pass
+            pending.undo()
+            passes.again(group, model, device)
+            continue
         indices = [index for raw in group for index in raw.indices]
         names += [name_of(index) for index in indices]
-        _check_logits(logits, len(indices))
-        targets = _targets(group).to(device, non_blocking=True)
-        loss: LossSum = cross_entropy(logits, targets, label_smoothing=label_smoothing)
-        value = loss.total.item()
-        if not math.isfinite(value):
+        if not math.isfinite(result.loss):
             optimizer.zero_grad(set_to_none=True)
-            raise _non_finite(f"the loss is {value}", names[-len(indices) :])
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        sums.loss += value
-        sums.num_images += loss.count
-        sums.num_right += int((logits.detach().argmax(dim=1) == targets).sum())
-        sums.num_real += sum(raw.num_real for raw in group)
-        sums.num_canvas += sum(raw.num_canvas for raw in group)
+            raise _non_finite(f"the loss is {result.loss}", names[-len(indices) :])
+        pending.add()
+        result.num_real = sum(raw.num_real for raw in group)
+        result.num_canvas = sum(raw.num_canvas for raw in group)
+        sums.add(result)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     torch._foreach_div_(gradients, float(sums.num_images))
     norm = float(torch.nn.utils.get_total_norm(gradients))
@@ -113,16 +124,16 @@ def train_step(
     return sums
 
 
-def _grouped(batches: Iterable[RawBatch], group_pixels: int) -> Iterator[list[RawBatch]]:
-    """Collect micro-batches in their order as long as their canvas pixels together stay within the limit."""
-    group: list[RawBatch] = []
-    for raw in batches:
-        if group and sum(other.num_canvas for other in group) + raw.num_canvas > group_pixels:
-            yield group
-            group = []
-        group.append(raw)
-    if group:
-        yield group
+def _run_pass(model: nn.Module, parts: list[RaggedBatch], targets: torch.Tensor, label_smoothing: float) -> StepSums:
+    """Forward and backward of one pass; a loss that is not finite is not sent backwards."""
+    logits = model(parts[0] if len(parts) == 1 else RaggedGroup(parts))
+    _check_logits(logits, len(targets))
+    loss: LossSum = cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    value = loss.total.item()
+    if math.isfinite(value):
+        loss.total.backward()  # type: ignore[no-untyped-call]
+    num_right = int((logits.detach().argmax(dim=1) == targets).sum())
+    return StepSums(loss=value, num_images=loss.count, num_right=num_right)
 
 
 def _targets(group: list[RawBatch]) -> torch.Tensor:

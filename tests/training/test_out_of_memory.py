@@ -1,0 +1,370 @@
+"""Memory that runs out in the middle of a run: the same mathematics in smaller passes, or an error with the fix."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anysize.console import Console
+from anysize.errors import ImageSizeError
+from anysize.inference import EvalConfig
+from anysize.inference.evaluate import evaluate
+from anysize.inference.parts import Parts
+from anysize.loading import Normalisation, RawBatch
+from anysize.memory import enable_checkpointing, is_checkpointed, is_out_of_memory
+from anysize.ragged import RaggedBatch, RaggedGroup
+from anysize.training import TrainConfig
+from anysize.training import run as run_module
+from anysize.training import setup as setting_up
+from anysize.training.fitting import largest_image
+from anysize.training.passes import Passes
+from anysize.training.run import train
+from anysize.training.step import StepSums, train_step
+from toy import QUIET, quick, table_of
+
+CPU = torch.device("cpu")
+TOO_MUCH = 1 << 50  # bytes: no machine gives so many, and the request fails at once
+
+
+def take_too_much() -> None:
+    torch.empty(TOO_MUCH, dtype=torch.uint8)
+
+
+class FailsBackwards(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, canvas: Tensor) -> Tensor:
+        return canvas.clone()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        take_too_much()
+        return gradient
+
+
+class Hungry(nn.Module):
+    """A network on a machine whose memory holds passes of up to ``most`` canvas pixels; the failure is torch's own."""
+
+    def __init__(self, network: nn.Module, most: int, where: str = "forward") -> None:
+        super().__init__()
+        self.network, self.most, self.where = network, most, where
+        self.passes: list[int] = []
+
+    def forward(self, images: Any) -> Any:
+        if isinstance(images, Tensor):
+            return self.network(images)
+        parts = images.parts if isinstance(images, RaggedGroup) else (images,)
+        pixels = sum(part.canvas[:, 0].numel() for part in parts)
+        logits = self.network(images)  # first: running statistics and random numbers have moved when it fails
+        if pixels > self.most and not is_checkpointed(self):
+            if self.where == "forward":
+                take_too_much()
+            logits = FailsBackwards.apply(logits)
+        else:
+            self.passes.append(pixels)
+        return logits
+
+
+def raw_batch(sizes: list[tuple[int, int]], first: int = 0) -> RawBatch:
+    rng = np.random.default_rng(first)
+    canvas = tuple(np.max(sizes, axis=0).tolist())
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    numbers = range(first, first + len(sizes))
+    return RawBatch.from_arrays(images, canvas, [number % 3 for number in numbers], list(numbers))
+
+
+def batches() -> list[RawBatch]:
+    return [
+        raw_batch([(30, 20), (28, 20), (20, 25), (20, 20)]),  # on 30x25: 3000 pixels
+        raw_batch([(12, 12), (11, 12), (10, 9)], 4),  # 432
+        raw_batch([(16, 16)], 7),  # 256
+    ]
+
+
+def network(kind: str) -> nn.Module:
+    torch.manual_seed(3)
+    if kind == "batch norm":
+        return nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True)),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+        )  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout(0.4 if kind == "dropout" else 0.0),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def one_step(model: nn.Module, passes: Passes, steps: int = 1, order: int = 1) -> StepSums:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    torch.manual_seed(11)
+    for _ in range(steps):
+        sums = train_step(
+            model,
+            optimizer,
+            iter(batches()[::order]),
+            Normalisation((127.0,) * 3, (60.0,) * 3),
+            device=CPU,
+            channels_last=True,
+            passes=passes,
+            label_smoothing=0.1,
+            name_of=lambda index: f"{index}.png",
+        )
+    return sums
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name.removeprefix("network."): tensor for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_the_update_is_that_of_the_whole_step(where: str, order: int) -> None:
+    """Also when the passes that fit come first: what they added to the gradient is kept."""
+    whole, hungry = network("plain"), Hungry(network("plain"), most=800, where=where)
+    lines: list[str] = []
+    passes = Passes(10_000, report=lines.append)
+    expected, found = one_step(whole, Passes(10_000)), one_step(hungry, passes, order=order)
+    for name, tensor in state_of(whole).items():
+        torch.testing.assert_close(state_of(hungry)[name], tensor, rtol=0, atol=1e-6)
+    assert (found.num_images, found.num_right, found.num_real) == (8, expected.num_right, expected.num_real)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    split = [600, 560, 500, 400]
+    assert hungry.passes == ([*split, 432, 256] if order == 1 else [256, 432, *split])
+    assert found.num_canvas == sum(hungry.passes)
+    assert passes.max_pixels == 600
+    assert lines == [
+        "out of memory on cpu: 4 images on 3,000 pixels of canvas did not fit at once; they are done again with at "
+        "most 1,500 pixels at once, and so is all that follows (the update stays the same). --max-pixels 1500 does so "
+        "from the start",
+        "out of memory on cpu: 2 images on 1,200 pixels of canvas did not fit at once; they are done again with at "
+        "most 600 pixels at once, and so is all that follows (the update stays the same). --max-pixels 600 does so "
+        "from the start",
+    ]
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize("kind", ["dropout", "batch norm"])
+def test_a_pass_that_failed_leaves_no_trace(kind: str, where: str) -> None:
+    """Bit for bit what a run with the lower limit does: running statistics and random numbers are those of before."""
+    together = kind == "batch norm"
+    hungry = Hungry(network(kind), most=1844, where=where)  # half of all: one halving suffices
+    lines: list[str] = []
+    passes = Passes(10_000, together=together, report=lines.append)
+    one_step(hungry, passes, steps=2)
+    assert passes.max_pixels == (1844 if together else 1500)
+    careful = Hungry(network(kind), most=10_000)
+    one_step(careful, Passes(passes.max_pixels, together=together), steps=2)
+    assert hungry.passes == careful.passes
+    for name, tensor in state_of(careful).items():
+        assert torch.equal(state_of(hungry)[name], tensor), name
+    if together:
+        assert hungry.passes[0] > 1000
+        assert "batch normalisation then takes its statistics over fewer images at a time" in lines[0]
+
+
+def test_an_image_that_does_not_fit_by_itself() -> None:
+    hungry = Hungry(network("plain"), most=500)
+    with pytest.raises(ImageSizeError) as raised:
+        one_step(hungry, Passes(10_000, name_of=lambda index: f"photos/{index}.png"))
+    assert str(raised.value) == (
+        "photos/0.png is 30x20 (height x width) and does not fit by itself into the memory of cpu\n"
+        "hint: --checkpointing on, --max-side 21 (half the pixels), a smaller network, or more memory"
+    )
+
+
+def test_checkpointing_comes_to_help_an_image_that_does_not_fit() -> None:
+    hungry, whole = Hungry(network("batch norm"), most=500), network("batch norm")
+    lines: list[str] = []
+    one_step(hungry, Passes(10_000, may_checkpoint=True, report=lines.append))
+    one_step(whole, Passes(600))
+    for name, tensor in state_of(whole).items():
+        torch.testing.assert_close(state_of(hungry)[name], tensor, rtol=0, atol=1e-6)
+    assert lines[-1] == (
+        "0 is 30x20 (height x width) and does not fit by itself into the memory of cpu; activation checkpointing is on "
+        "from here: the same gradients, for about a third more time. --checkpointing on does so from the start"
+    )
+    assert len(lines) == 3
+    other = Hungry(nn.Sequential(network("plain")), most=500)
+    enable_checkpointing(other)
+    passes = Passes(10_000, may_checkpoint=True)
+    with pytest.raises(ImageSizeError) as raised:
+        passes.again(raw_batch([(30, 20)]).split(1)[:1], other, CPU)  # type: ignore[arg-type]
+    assert str(raised.value) == (
+        "0 is 30x20 (height x width) and does not fit by itself into the memory of cpu, with activation "
+        "checkpointing\nhint: --max-side 21 (half the pixels), a smaller network, or more memory"
+    )
+
+
+def test_a_shortage_while_loading_is_no_shortage_of_the_pass() -> None:
+    """The rest of the step would be lost."""
+
+    def source() -> Iterator[RawBatch]:
+        yield batches()[0]
+        raise MemoryError
+
+    model = network("plain")
+    with pytest.raises(MemoryError):
+        train_step(
+            model, torch.optim.SGD(model.parameters(), lr=0.1), source(), Normalisation((0.0,) * 3, (1.0,) * 3),
+            device=CPU, channels_last=True, passes=Passes(10_000), label_smoothing=0.0, name_of=str,
+        )  # fmt: skip
+
+
+def test_splitting_loses_nothing() -> None:
+    raw = raw_batch([(30, 20), (28, 20), (20, 25), (20, 20), (1, 1)])
+    assert raw.split(5 * 30 * 25) == (raw,)
+    for limit in (1, 400, 600, 1100, 1400, 2500, 3000):
+        parts = raw.split(limit)
+        assert sum((part.indices for part in parts), ()) == raw.indices
+        assert sum((part.sizes for part in parts), ()) == raw.sizes
+        assert all(part.num_canvas <= limit or len(part.sizes) == 1 for part in parts)
+        assert len(parts) > 1
+        for part in parts:
+            assert part.targets is not None
+            assert part.targets.tolist() == [index % 3 for index in part.indices]
+            for place, (index, (height, width)) in enumerate(zip(part.indices, part.sizes, strict=True)):
+                assert torch.equal(part.canvas[place, :, :height, :width], raw.canvas[index, :, :height, :width])
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_a_shortage_looks_like(error: Exception, answer: bool) -> None:
+    assert is_out_of_memory(error) == answer
+    wrapped = ValueError("in part 3")
+    wrapped.__cause__ = error
+    assert is_out_of_memory(wrapped) == answer
+
+
+def test_torch_says_so_itself() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        take_too_much()
+    assert is_out_of_memory(raised.value)
+
+
+def test_answers_come_in_parts() -> None:
+    def answer(raw: RawBatch) -> Tensor:
+        tried.append(raw.num_canvas)
+        if raw.num_canvas > 1300:
+            take_too_much()
+        return torch.tensor(raw.indices)
+
+    tried: list[int] = []
+    lines: list[str] = []
+    parts = Parts(report=lines.append)
+    found = list(parts.answers(answer, batches(), CPU))
+    assert [index for _, indices in found for index in indices.tolist()] == list(range(8))
+    assert tried == [3000, 1200, 1000, 432, 256]
+    list(parts.answers(answer, batches(), CPU))
+    assert tried[5:] == [1200, 1000, 432, 256]  # once learnt, it stays
+    assert lines == [
+        "out of memory on cpu: 4 images on 3,000 pixels of canvas did not fit at once; at most 1,500 pixels go "
+        "together from here on, with the same answers. --max-pixels 1500 does so from the start"
+    ]
+
+    def nothing(raw: RawBatch) -> Tensor:
+        raise MemoryError
+
+    with pytest.raises(ImageSizeError) as raised:
+        list(Parts(name_of=lambda index: f"{index}.png").answers(nothing, batches(), CPU))
+    assert str(raised.value) == (
+        "0.png is 30x20 (height x width) and does not fit by itself into the memory of cpu\n"
+        "hint: leave it out, resize it, or use a device with more memory (--device)"
+    )
+
+
+class Said(Console):
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def say(self, line: str = "") -> None:
+        self.lines.append(line)
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture
+def hungry_runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    def install(most: int) -> None:
+        build = setting_up._create_model
+        monkeypatch.setattr(setting_up, "_create_model", lambda *args: Hungry(build(*args), most))
+        # A network that was wrapped is no network of the registry; its weights are not asked for here.
+        monkeypatch.setattr(setting_up, "smallest_side", lambda *_: 4)
+
+    return install
+
+
+def test_a_run_that_is_short_of_memory(stripes: Path, tmp_path: Path, hungry_runs: Callable[[int], None]) -> None:
+    """It learns as the unhindered one does, says what happened, and goes on with the lower limit when resumed."""
+    steady = {"opt": "sgd", "lr": 0.05, "sched": "constant", "warmup_epochs": 0.0}
+    plain = train(quick(stripes, tmp_path / "plain", **steady), console=QUIET)
+    hungry_runs(4000)
+    said = Said()
+    config = quick(stripes, tmp_path / "short", **{**steady, "epochs": 1})
+    train(config, console=said)
+    events = [json.loads(line) for line in (tmp_path / "short" / "events.jsonl").read_text().splitlines()]
+    shortages = [event["message"] for event in events if event["event"] == "out of memory"]
+    assert 1 <= len(shortages) <= 4
+    assert set(shortages) <= set(said.lines)
+    before = len(shortages)
+    again = Said()
+    result = train(TrainConfig(resume=tmp_path / "short", epochs=3), console=again)
+    assert result.ended == "finished"
+    assert sum("done again" in line for line in again.lines) == 0 < before
+    for ours, theirs in zip(table_of(tmp_path / "short"), table_of(plain.run), strict=True):
+        for column in ("train_loss", "val_loss"):
+            assert float(ours[column]) == pytest.approx(float(theirs[column]), abs=1e-4)
+
+
+def test_auto_is_resolved_in_training_and_evaluation(stripes: Path, tmp_path: Path) -> None:
+    said = Said()
+    result = train(quick(stripes, tmp_path / "run", max_pixels="auto", epochs=1), console=said)
+    (line,) = [line for line in said.lines if line.startswith("max pixels  ")]
+    assert "bytes a pixel" in line
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    (limit,) = [int(line.split()[1]) for line in text.splitlines() if line.startswith("max_pixels:")]
+    assert limit > 1_000_000
+    said = Said()
+    evaluate(EvalConfig(run=result.run, max_pixels="auto", workers=0, device="cpu"), console=said)
+    assert sum(line.startswith("max pixels  ") for line in said.lines) == 1
+    # Resumed with its own number, it measures nothing.
+    said = Said()
+    train(TrainConfig(resume=result.run, epochs=2), console=said)
+    assert not any(line.startswith("max pixels  ") for line in said.lines)
+
+
+def test_checkpointing_on_is_the_same_run(stripes: Path, tmp_path: Path) -> None:
+    network_options = {"model": "resnet9", "model_kwargs": ("width=4",), "epochs": 1}
+    for choice in ("off", "on"):
+        train(quick(stripes, tmp_path / choice, checkpointing=choice, **network_options), console=QUIET)
+    off, on = (table_of(tmp_path / choice) for choice in ("off", "on"))
+    assert float(on[0]["train_loss"]) == pytest.approx(float(off[0]["train_loss"]), abs=1e-5)
+    assert float(on[0]["val_loss"]) == pytest.approx(float(off[0]["val_loss"]), abs=1e-5)
+
+
+def test_the_largest_image_is_that_of_any_epoch(stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick(stripes, tmp_path / "run", scale=(0.5, 3.0), crop=1.0, epochs=4)
+    setups = []
+    set_up = run_module.set_up
+    monkeypatch.setattr(run_module, "set_up", lambda *args: setups.append(set_up(*args)) or setups[-1])
+    train(config, console=QUIET)
+    (setup,) = setups
+    largest = largest_image(config, setup.train, setup.val)
+    drawn = [-(-setup.train.sizes(epoch) // config.multiple_of) * config.multiple_of for epoch in range(4)]
+    assert largest.pixels == max(int(sizes.prod(axis=1).max()) for sizes in drawn)
+    assert isinstance(setup.model(RaggedBatch.from_images([torch.rand(3, *largest.canvas)])), Tensor)

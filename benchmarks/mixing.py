@@ -12,9 +12,9 @@ import functools
 import sys
 
 import numpy as np
-from sizes import heterogeneous
 
 from anysize.batching import choose_canvases, measure_mixture, meeting_again, padding_share, plan_epoch
+from sizes import heterogeneous
 
 BATCH_SIZE = 32
 
@@ -41,7 +41,9 @@ def main() -> None:
         plan_epoch, sizes, BATCH_SIZE, mixing="mixed", canvases=static
     )
     print(f"{options.images:,} images, batch {BATCH_SIZE}; {' '.join(sys.argv)}")
-    print(f"{'way':38} {'padding':>8} {'area':>6} {'aspect':>7} {'again':>8}   pairs within 5 / 25 / 50 % in rank of area")
+    print(
+        f"{'way':38} {'padding':>8} {'area':>6} {'aspect':>7} {'again':>8}   pairs within 5 / 25 / 50 % in rank of area"
+    )
     for name, plan in ways.items():
         first, second = plan(epoch=0), plan(epoch=1)
         mixture = measure_mixture(first, sizes)

@@ -98,6 +98,14 @@ def test_launch_pixels_decide_whether_mixed_splits():
     ]
 
 
+def test_similar_keeps_a_step_on_one_canvas_unless_a_launch_has_a_price():
+    sizes = [(10, 10)] * 5 + [(20, 20)] * 3
+    [step] = plan_epoch(sizes, 8)
+    assert [m.canvas for m in step.micro_batches] == [(20, 20)]
+    [step] = plan_epoch(sizes, 8, launch_pixels=1499)
+    assert [m.canvas for m in step.micro_batches] == [(20, 20), (10, 10)]
+
+
 def test_evaluation_has_the_largest_forward_first_and_no_noise():
     sizes = random_sizes(500)
     for mixing in ("similar", "mixed"):

@@ -132,7 +132,7 @@ def test_errors_come_at_once_and_name_the_image():
         PlanStream(sizes[:100], 32, pool=0)
 
 
-GOLDEN = "03ecb5d9aafc0ebfbb4d4e9625d743fdeb7f58820db759bd14ba0ff4bb0cf304"
+GOLDEN = "1fc2d6ecd9b7fc160a8562627206a816e1162ab703b8fcc0fb563f51de6b8a56"
 
 HASH_STREAMS = """
 import hashlib, json

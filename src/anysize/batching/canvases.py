@@ -12,10 +12,14 @@ from anysize.batching.limits import check_at_least_one, check_sizes, round_up
 from anysize.batching.segments import Ints
 from anysize.errors import PlanError
 
-__all__ = ["OWN", "CanvasSet", "assign_canvases", "canvas_choices", "choose_canvases"]
+__all__ = ["LAUNCH_PIXELS", "OWN", "CanvasSet", "assign_canvases", "canvas_choices", "choose_canvases"]
 
 OWN = -1
 """Where `CanvasSet.assign` says so, an image lies on a canvas of its own exact size."""
+
+
+LAUNCH_PIXELS = 65_536
+"""What a forward costs beside its pixels, in pixels, where nobody has measured it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def choose_canvases(
     *,
     multiple_of: int = 8,
     own_share: float = 0.05,
-    launch_pixels: float = 65_536,
+    launch_pixels: float = LAUNCH_PIXELS,
 ) -> CanvasSet:
     """Choose at most ``max_canvases`` canvases on which the images have least padding.
 
@@ -108,7 +112,7 @@ def canvas_choices(
     *,
     multiple_of: int = 8,
     own_share: float = 0.05,
-    launch_pixels: float = 65_536,
+    launch_pixels: float = LAUNCH_PIXELS,
 ) -> tuple[CanvasSet, ...]:
     """The choices for 1, 2, ... ``max_canvases`` canvases: what each further static shape saves.
 

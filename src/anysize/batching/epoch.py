@@ -2,7 +2,7 @@
 
 import numpy.typing as npt
 
-from anysize.batching.canvases import CanvasSet, choose_canvases
+from anysize.batching.canvases import LAUNCH_PIXELS, CanvasSet, choose_canvases
 from anysize.batching.limits import check_integer, check_sizes
 from anysize.batching.noise import stream_key
 from anysize.batching.plan import Plan
@@ -28,7 +28,7 @@ def plan_epoch(
     shuffle: bool = True,
     multiple_of: int = 1,
     jitter: float = 0.02,
-    launch_pixels: float = 65_536,
+    launch_pixels: float | None = None,
 ) -> Plan:
     """Plan one epoch: every image exactly once, no micro-batch over its limit. No pixel is read.
 
@@ -59,9 +59,10 @@ def plan_epoch(
         multiple_of: heights and widths of canvases are rounded up to multiples of this.
         jitter: for "similar": sizes are taken up to this share larger or smaller when images are sorted, anew
             every epoch, so that neighbours in size change. 0 for none; much more than 0.02 costs padding.
-        launch_pixels: what one more forward costs beside its pixels, in pixels. A "mixed" step is split where
-            that saves more padded pixels than this; static canvases that are not filled spill into larger ones
-            where that costs less. The faster the device computes pixels, the more of them a launch is worth.
+        launch_pixels: what one more forward costs beside its pixels, in pixels. A step is split where that saves
+            more padded pixels than this; static canvases that are not filled spill into larger ones where that
+            costs less. The faster the device computes pixels, the more of them a launch is worth. None for 65,536,
+            and for "similar" on free canvases for no split: a step is one forward where ``max_pixels`` allows.
 
     Returns:
         The plan; free canvases are the largest height and width of the images on them, rounded to
@@ -76,7 +77,8 @@ def plan_epoch(
         raise PlanError("pool says how much is shuffled, and shuffle is False", hint="leave one of them out")
     checked = check_sizes(sizes)
     if max_canvases is not None:
-        canvases = choose_canvases(checked, max_canvases, multiple_of=multiple_of, launch_pixels=launch_pixels)
+        price = LAUNCH_PIXELS if launch_pixels is None else launch_pixels
+        canvases = choose_canvases(checked, max_canvases, multiple_of=multiple_of, launch_pixels=price)
     planner = Planner(
         batch_size=batch_size,
         max_pixels=max_pixels,

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from anysize.batching.canvases import CanvasSet
+from anysize.batching.canvases import LAUNCH_PIXELS, CanvasSet
 from anysize.batching.forwards import Forwards, divide_steps
 from anysize.batching.grouping import mixed_steps, similar_steps, step_offsets
 from anysize.batching.limits import check_at_least_one, check_fits, round_up
@@ -37,7 +37,7 @@ class Planner:
     shuffle: bool
     multiple_of: int
     jitter: float
-    launch_pixels: float
+    launch_pixels: float | None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "num_ranks", "multiple_of"):
@@ -48,13 +48,17 @@ class Planner:
             raise PlanError(f"mixing is {self.mixing!r}; 'similar' or 'mixed' is needed")
         if not 0 <= self.jitter < 1:
             raise PlanError(f"jitter is {self.jitter}; a share of at least 0 and less than 1 is needed")
-        if not self.launch_pixels >= 0:
+        if self.launch_pixels is not None and not self.launch_pixels >= 0:
             raise PlanError(f"launch_pixels is {self.launch_pixels}; a number of at least 0 is needed")
 
     @property
     def canvas_multiple(self) -> int:
         """What heights and widths of canvases are multiples of."""
         return self.multiple_of if self.canvases is None else self.canvases.multiple_of
+
+    @property
+    def _launch_pixels(self) -> float:
+        return LAUNCH_PIXELS if self.launch_pixels is None else self.launch_pixels
 
     def plan(self, sizes: Ints, key: int, *, drawn: bool = False) -> Plan:
         """Plan these images.
@@ -92,13 +96,13 @@ class Planner:
             canvas_sizes,
             num_ranks=self.num_ranks,
             max_pixels=self.max_pixels,
-            launch_pixels=self.launch_pixels if self.mixing == "mixed" else np.inf,
+            launch_pixels=np.inf if self.mixing == "similar" and self.launch_pixels is None else self._launch_pixels,
         )
 
     def _on_static_canvases(self, sizes: Ints, canvases: CanvasSet, key: int | None) -> Forwards:
         places = place_images(sizes, canvases, self.max_pixels)
         if self.mixing == "similar":
-            images = static_steps(places, self.batch_size, self.launch_pixels, key)
+            images = static_steps(places, self.batch_size, self._launch_pixels, key)
             lengths = np.diff(step_offsets(len(sizes), self.batch_size))
         else:
             images, lengths = mixed_steps(len(sizes), self.batch_size, key)
@@ -109,7 +113,7 @@ class Planner:
             sizes,
             num_ranks=self.num_ranks,
             max_pixels=self.max_pixels,
-            launch_pixels=self.launch_pixels if self.mixing == "mixed" else 0.0,
+            launch_pixels=self._launch_pixels,
         )
 
     def _turn_ranks(self, forwards: Forwards, num_steps: int, key: int) -> Ints:

@@ -61,7 +61,7 @@ class PlanStream(Sequence[Step]):
         num_ranks: int = 1,
         multiple_of: int = 1,
         jitter: float = 0.02,
-        launch_pixels: float = 65_536,
+        launch_pixels: float | None = None,
     ) -> None:
         planner = Planner(
             batch_size=batch_size,
@@ -146,8 +146,9 @@ class PlanStream(Sequence[Step]):
             raise PlanError(f"first_step is {first_step}; this epoch has the steps 0 to {len(self) - 1}")
         first_pool, step = divmod(first_step, self._steps_per_pool)
         for number in range(first_pool, self.num_pools):
-            plan = self.pool(number)
-            yield plan[step:] if step else plan
+            plan = self.pool(number)[step:]
+            if len(plan):
+                yield plan
             step = 0
 
     def pool(self, number: int) -> Plan:

@@ -47,7 +47,12 @@ def _marks(points: NDArray[np.float64], dots: float) -> list[Box]:
 
 
 def place_labels(
-    points: NDArray[np.float64], names: Sequence[str], window: Sequence[float], dpi: float
+    points: NDArray[np.float64],
+    names: Sequence[str],
+    window: Sequence[float],
+    dpi: float,
+    *,
+    avoid: NDArray[np.float64] | None = None,
 ) -> list[Place | None]:
     """Place the labels one after the other; None for one that finds no free place.
 
@@ -56,10 +61,11 @@ def place_labels(
         names: the K labels.
         window: left, bottom, right and top of the room, in display dots.
         dpi: dots an inch.
+        avoid: ``(A, 2)`` other marks that no label may cover, in display dots.
     """
     dots = dpi / 72
     marks = _marks(points, dots)
-    taken: list[Box] = []
+    taken: list[Box] = [] if avoid is None else _marks(avoid, dots)
     places: list[Place | None] = []
     for index, (point, name) in enumerate(zip(points, names, strict=True)):
         others = taken + marks[:index] + marks[index + 1 :]

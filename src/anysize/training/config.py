@@ -3,15 +3,14 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from tyro.conf import Positional, arg
 
-from anysize.errors import UsageError
 from anysize.options import BatchOptions, DeviceOptions, ImageOptions, require
+from anysize.pairs import parse_pairs
 
-__all__ = ["TrainConfig", "parse_model_kwargs"]
+__all__ = ["TrainConfig"]
 
 _DEFAULT_LR = {"adamw": 2e-3, "sgd": 0.05}
 
@@ -92,29 +91,9 @@ class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
         require(0 < self.crop <= 1, "crop", self.crop, "greater than 0 and at most 1")
         low, high = self.scale
         require(0 < low <= high < math.inf, "scale", f"{low:g} {high:g}", "two positive factors, smaller first")
-        parse_model_kwargs(self.model_kwargs)
+        parse_pairs("model-kwargs", self.model_kwargs)
 
     @property
     def peak_lr(self) -> float:
         """The learning rate after the warm-up."""
         return _DEFAULT_LR[self.opt] if self.lr is None else self.lr
-
-
-def parse_model_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Read name=value pairs; values are read as YAML.
-
-    >>> parse_model_kwargs(("width=64", "final_relu=false"))
-    {'width': 64, 'final_relu': False}
-    """
-    options = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--model-kwargs was given {pair!r}; name=value is required", hint="for example width=64")
-        try:
-            options[name.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(
-                f"--model-kwargs was given {pair!r}; {value!r} is not a YAML value", hint="for example width=64"
-            ) from error
-    return options

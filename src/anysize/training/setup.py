@@ -34,7 +34,8 @@ from anysize.inference.device import choose_device
 from anysize.inference.requirements import leave_out_small, require_sides
 from anysize.loading import Normalisation, PlanLoader
 from anysize.models import ModelCard, create_model, smallest_side
-from anysize.training.config import TrainConfig, parse_model_kwargs
+from anysize.pairs import parse_pairs
+from anysize.training.config import TrainConfig
 from anysize.training.fitting import fit_to_memory
 from anysize.training.optimizers import create_optimizer
 
@@ -82,7 +83,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     torch.manual_seed(config.seed)
     source, left_out = _read_source(config, console)
     channels = _choose_channels(config, source.train)
-    kwargs = parse_model_kwargs(config.model_kwargs)
+    kwargs = parse_pairs("model-kwargs", config.model_kwargs)
     model = _create_model(config, len(source.classes), channels, kwargs)
     side = smallest_side(model, channels)
     require_sides(source.train.joined(_labelled(source)), side, config.model, config.max_side)

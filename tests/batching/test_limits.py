@@ -29,13 +29,13 @@ PAIRS = "\nhint: give one (height, width) for each image"
         (
             [(3, 4), (0, 4), (3, -1)],
             "2 images of 3 cannot be: image 1 is 0x4 (height x width); "
-            "each side must be 1 to 67108864 pixels\n"
+            "each side must be 1 to 1048576 pixels\n"
             "hint: leave such images out, or measure them again",
         ),
         (
-            [(3, 4), (3, 2**26 + 1)],
-            "1 image of 2 cannot be: image 1 is 3x67108865 (height x width); "
-            "each side must be 1 to 67108864 pixels\n"
+            [(3, 4), (3, 2**20 + 1)],
+            "1 image of 2 cannot be: image 1 is 3x1048577 (height x width); "
+            "each side must be 1 to 1048576 pixels\n"
             "hint: leave such images out, or measure them again",
         ),
     ],
@@ -56,8 +56,8 @@ def test_sizes(sizes, message):
         ({"max_pixels": -5}, "max_pixels is -5; an integer of at least 1 is needed"),
         ({"multiple_of": 0}, "multiple_of is 0; an integer of at least 1 is needed"),
         ({"mixing": "random"}, "mixing is 'random'; 'similar' or 'mixed' is needed"),
-        ({"jitter": 1}, "jitter is 1; a share of at least 0 and less than 1 is needed"),
-        ({"jitter": float("nan")}, "jitter is nan; a share of at least 0 and less than 1 is needed"),
+        ({"jitter": 1}, "jitter is 1; a number of at least 0 and less than 1 is needed"),
+        ({"jitter": float("nan")}, "jitter is nan; a number of at least 0 and less than 1 is needed"),
         ({"launch_pixels": -1}, "launch_pixels is -1; a number of at least 0 is needed"),
         ({"seed": 0.5}, "seed is 0.5; an integer is needed"),
         ({"epoch": None}, "epoch is None; an integer is needed"),

@@ -338,3 +338,20 @@ def test_in_a_stateful_data_loader_of_torchdata(num_workers):
     second.load_state_dict(first.state_dict())
     assert taken + list(second) == expected(1, 1)
     assert list(second) == expected(1, 2)
+
+
+def test_ranks_epochs_and_counts_are_whole_numbers():
+    plan = plan_epoch([(4, 4)] * 23, 4, num_ranks=3)
+    for rank in (1.5, True, "0", None):
+        with pytest.raises(PlanError):
+            plan.for_rank(rank)
+    for rank in (1.5, True, "0", 3):
+        with pytest.raises(PlanError, match="rank is"):
+            BatchSampler(plan, rank)
+    sampler = BatchSampler(plan, 0)
+    with pytest.raises(PlanError, match=r"epoch is 1\.5; an integer is needed"):
+        sampler.set_epoch(1.5)
+    with pytest.raises(PlanError, match="the state says that 1000 of 6 micro-batches of rank 0 are done"):
+        sampler.state_dict(1000)
+    with pytest.raises(PlanError, match="num_done is None; an integer is needed"):
+        sampler.load_state_dict({**sampler.state_dict(), "num_done": None})

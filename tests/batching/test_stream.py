@@ -132,7 +132,7 @@ def test_errors_come_at_once_and_name_the_image():
         PlanStream(sizes[:100], 32, pool=0)
 
 
-GOLDEN = "1fc2d6ecd9b7fc160a8562627206a816e1162ab703b8fcc0fb563f51de6b8a56"
+GOLDEN = "bd7532ef4aac13e232a0bb1874c3420ed00818c43f82761c81bd80279d0f735c"
 
 HASH_STREAMS = """
 import hashlib, json

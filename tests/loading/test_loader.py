@@ -9,7 +9,7 @@ from PIL import Image
 
 from anysize.batching import Plan, plan_epoch
 from anysize.data import Augmentation, DataOptions, ImageDataset, ImageTable, load_data
-from anysize.errors import DataError
+from anysize.errors import DataError, TrainingError
 from anysize.loading import Normalisation, PlanLoader, RawBatch
 from toy import write_stripes
 
@@ -128,10 +128,18 @@ def test_an_error_in_a_worker_arrives_as_it_is(tmp_path: Path, workers: int) -> 
     dataset = ImageDataset(table, 1)
     Image.new("L", (9, 4)).save(paths[1])
     loader = PlanLoader(dataset, workers=workers)
-    (step,) = loader.steps(plan_epoch(dataset.sizes(), 2))
+    step = next(loader.steps(plan_epoch(dataset.sizes(), 2)))
     with pytest.raises(DataError) as caught:
         list(step)
     assert str(caught.value).startswith(
         f"image {paths[1]} is 4x9 (height x width); it was 4x5 when the folder was scanned"
     )
     assert caught.value.hint is not None
+
+
+def test_a_step_that_is_left_early_is_an_error(folder: Path) -> None:
+    dataset = dataset_of(folder)
+    steps = PlanLoader(dataset, workers=0).steps(plan_of(dataset, 0))
+    next(next(steps))
+    with pytest.raises(TrainingError, match="step 0 was left before all of its micro-batches were taken"):
+        next(steps)

@@ -20,7 +20,7 @@ def random_sizes(num_images: int = 400, seed: int = 0) -> np.ndarray:
 
 def compared(sizes: np.ndarray, config: PlanConfig) -> list[CanvasChoice]:
     histogram = SizeHistogram.of(sizes, config.multiple_of)
-    chosen = chosen_canvases(histogram, config)
+    chosen = chosen_canvases(histogram, config, config.pixel_limit)
     plan = make_plan(sizes, config, LIMIT, chosen)
     return compare_choices(lambda _: sizes, histogram, chosen, config, LIMIT, plan)
 
@@ -34,7 +34,7 @@ def test_rows_tell_of_real_plans(mixing: str) -> None:
     assert [row.max_canvases for row in rows if row.is_chosen] == [5]
     shares = [row.padding_share for row in rows]
     assert shares == sorted(shares, reverse=True) or mixing == "similar"
-    plan = make_plan(sizes, config, LIMIT, chosen_canvases(SizeHistogram.of(sizes, 16), config))
+    plan = make_plan(sizes, config, LIMIT, chosen_canvases(SizeHistogram.of(sizes, 16), config, config.pixel_limit))
     row = rows[3]
     areas = plan.canvases().prod(axis=1) * plan.lengths()
     assert row.canvas_pixels == areas.sum()

@@ -15,7 +15,7 @@ PATHS = [f"{number}.png" for number in range(len(SIZES))]
 
 def planned(max_canvases: int | None, max_pixels: int = 8_000_000) -> tuple[Plan, object]:
     config = PlanConfig(max_canvases=max_canvases, batch_size=16)
-    chosen = chosen_canvases(SizeHistogram.of(SIZES, 8), config)
+    chosen = chosen_canvases(SizeHistogram.of(SIZES, 8), config, config.pixel_limit)
     return make_plan(SIZES, config, max_pixels, chosen), chosen
 
 

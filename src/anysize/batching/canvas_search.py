@@ -48,7 +48,9 @@ class Found:
     cost: float
 
 
-def search(histogram: SizeHistogram, max_canvases: int, own_images: int, own_price: float) -> list[Found]:
+def search(
+    histogram: SizeHistogram, max_canvases: int, own_images: int, own_price: float, max_pixels: int | None = None
+) -> list[Found]:
     """The best canvases found for each number of them, from 1 to ``max_canvases`` (fewer if they cannot help).
 
     Args:
@@ -56,11 +58,21 @@ def search(histogram: SizeHistogram, max_canvases: int, own_images: int, own_pri
         max_canvases: K.
         own_images: so many images at most may lie on canvases of their own.
         own_price: what that costs for each image beside its pixels, in pixels.
+        max_pixels: no canvas has more; None for any number.
     """
-    coarse = _Grid(histogram, _edges(histogram, 0), _edges(histogram, 1), own_images, own_price)
+    own = _Own(own_images, own_price)
+    coarse = _Grid(histogram, _edges(histogram, 0), _edges(histogram, 1), own, max_pixels)
     steps = _grow(coarse, max_canvases)
     steps[-1] = _shake(coarse, steps[-1])
-    return [_polish(histogram, coarse, step, own_images, own_price) for step in steps]
+    return [_polish(histogram, coarse, step, own, max_pixels) for step in steps]
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """Canvases of their own: for how many images at most, and what each costs beside its pixels."""
+
+    images: int
+    price: float
 
 
 def _edges(histogram: SizeHistogram, side: int) -> Ints:
@@ -84,12 +96,12 @@ class _Grid:
         histogram: of rounded sizes.
         heights: (a,) ascending; the last is the largest of the histogram.
         widths: (b,) likewise.
-        own_images: see `search`.
-        own_price: see `search`.
+        own: canvases of their own.
+        max_pixels: see `search`.
     """
 
     def __init__(
-        self, histogram: SizeHistogram, heights: Ints, widths: Ints, own_images: int, own_price: float
+        self, histogram: SizeHistogram, heights: Ints, widths: Ints, own: _Own, max_pixels: int | None
     ) -> None:
         self.heights, self.widths = heights, widths
         self.shape = (len(heights), len(widths))
@@ -99,13 +111,14 @@ class _Grid:
         cells = rows * len(widths) + columns
         size = self.areas.size
         counts = np.bincount(cells, weights=histogram.counts, minlength=size)
-        own = np.bincount(cells, weights=histogram.counts * histogram.areas, minlength=size)
+        exact = np.bincount(cells, weights=histogram.counts * histogram.areas, minlength=size)
         self.counts = counts.astype(np.float64).reshape(self.shape)
-        self.own: Floats = (own / np.maximum(counts, 1) + own_price).reshape(self.shape)
+        self.own: Floats = (exact / np.maximum(counts, 1) + own.price).reshape(self.shape)
         """(a, b) what an image of the cell costs on a canvas of its own, on average."""
-        self.own_images = own_images
+        self.own_images = own.images
+        self.too_large = self.areas > (np.inf if max_pixels is None else max_pixels)
         # An image without a canvas costs more than any choice that gives it one.
-        self.missing = float(self.areas[-1, -1]) * 8 + own_price
+        self.missing = float(self.areas[-1, -1]) * 8 + own.price
 
     def cover(self, places: Sequence[Place]) -> tuple[Floats, Ints]:
         """(a, b) area of the smallest canvas for each cell, and its number; -1 where none is large enough."""
@@ -146,7 +159,12 @@ class _Grid:
             area = self.missing if number < 0 else float(self.areas[places[number]])
             contained = np.cumsum(np.cumsum(np.where(here, counts, 0), axis=0), axis=1)
             saved += contained * np.maximum(area - self.areas, 0)
-        row, column = divmod(int(saved.argmax()), self.shape[1])
+        saved[self.too_large] = -1
+        return self.place(int(saved.argmax()))
+
+    def place(self, cell: int) -> Place:
+        """Row and column of a cell that is numbered row by row."""
+        row, column = divmod(cell, self.shape[1])
         return row, column
 
     def evaluate(self, places: Sequence[Place]) -> tuple[Floats, float]:
@@ -167,8 +185,15 @@ def _grow(grid: _Grid, max_canvases: int) -> list[_Step]:
     # The first canvas is sought as if the largest images had canvases of their own already.
     shares, _ = grid.share_on_canvases(grid.areas)
     for _ in range(max_canvases):
-        places = (*places, grid.best_place(places, shares))
-        step = _descend(grid, places, sweeps=2)
+        # Where it saves most if the same images keep canvases of their own, if none does, and for those of them
+        # that are most alike.
+        alone = grid.counts * (1 - shares)
+        candidates = {grid.best_place(places, shares), grid.best_place(places, np.ones(grid.shape))}
+        candidates.add(grid.place(int(np.where(grid.too_large, 0, alone).argmax())))
+        options = [_descend(grid, (*places, place), sweeps=2) for place in sorted(candidates) if place not in places]
+        if not options:
+            break
+        step = min(options, key=lambda option: option.cost)
         if steps and step.cost >= steps[-1].cost:
             break
         steps.append(step)
@@ -196,15 +221,20 @@ def _descend(grid: _Grid, places: tuple[Place, ...], sweeps: int) -> _Step:
 
 
 def _shake(grid: _Grid, step: _Step) -> _Step:
-    """Take two or three canvases out together and place them again, many times over."""
+    """Take two or three canvases out together and place others, many times over."""
     step = _descend(grid, step.places, _SWEEPS)
-    if len(step.places) < 3:
+    filled = np.flatnonzero((grid.counts > 0) & ~grid.too_large)
+    if len(step.places) < 2 or not len(filled):
         return step
     for round_number in range(_ROUNDS):
-        draws = words(stream_key(len(step.places), round_number), 4)
+        draws = words(stream_key(len(step.places), round_number), 5)
         out = {int(draw % np.uint64(len(step.places))) for draw in draws[: 2 + int(draws[3] % np.uint64(2))]}
         places = tuple(place for number, place in enumerate(step.places) if number not in out)
-        for _ in out:
+        left = len(out)
+        if round_number % 2:  # every other time, one of them anywhere
+            places = (*places, grid.place(int(filled[int(draws[4] % np.uint64(len(filled)))])))
+            left -= 1
+        for _ in range(left):
             places = (*places, grid.best_place(places, grid.evaluate(places)[0]))
         other = _descend(grid, places, sweeps=3)
         if other.cost < step.cost:
@@ -212,11 +242,11 @@ def _shake(grid: _Grid, step: _Step) -> _Step:
     return step
 
 
-def _polish(histogram: SizeHistogram, coarse: _Grid, step: _Step, own_images: int, own_price: float) -> Found:
+def _polish(histogram: SizeHistogram, coarse: _Grid, step: _Step, own: _Own, max_pixels: int | None) -> Found:
     """Place the canvases anew among all heights and widths of the histogram that are near them."""
     heights = _near(histogram.sizes[:, 0], coarse.heights, [row for row, _ in step.places])
     widths = _near(histogram.sizes[:, 1], coarse.widths, [column for _, column in step.places])
-    fine = _Grid(histogram, heights, widths, own_images, own_price)
+    fine = _Grid(histogram, heights, widths, own, max_pixels)
     places = tuple(
         (
             int(np.searchsorted(heights, coarse.heights[row])),

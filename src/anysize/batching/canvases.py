@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from anysize.batching.canvas_search import search
 from anysize.batching.histogram import SizeHistogram
-from anysize.batching.limits import check_at_least_one, check_sizes, round_up
+from anysize.batching.limits import check_at_least_one, check_multiple, check_number, check_sizes, round_up
 from anysize.batching.segments import Ints
 from anysize.errors import PlanError
 
@@ -26,6 +26,8 @@ LAUNCH_PIXELS = 65_536
 class CanvasSet:
     """Canvases for all images, and the rule that says which images lie on canvases of their own instead.
 
+    Made by `choose_canvases`, or from canvases of one's own, in any order: ``CanvasSet(((375, 500), (500, 375)))``.
+
     Attributes:
         canvases: (height, width) of each, by area, ascending.
         multiple_of: what the sizes of canvases, also of those of their own, are multiples of.
@@ -35,6 +37,9 @@ class CanvasSet:
         num_own: how many of them lie on canvases of their own.
         real_pixels: the sum of their areas.
         canvas_pixels: the sum of the areas of the canvases that they lie on.
+
+    Raises:
+        PlanError: a canvas is no pair of positive integers, or no multiple of ``multiple_of``.
     """
 
     canvases: tuple[tuple[int, int], ...]
@@ -44,6 +49,20 @@ class CanvasSet:
     num_own: int = 0
     real_pixels: int = 0
     canvas_pixels: int = 0
+
+    def __post_init__(self) -> None:
+        multiple_of = check_multiple(self.multiple_of)
+        pairs: set[tuple[int, int]] = set()
+        if len(self.canvases):
+            pairs = {(height, width) for height, width in check_sizes(self.canvases).tolist()}
+        for height, width in sorted(pairs):
+            if height % multiple_of or width % multiple_of:
+                raise PlanError(
+                    f"a canvas is {height}x{width} (height x width); multiples of multiple_of={multiple_of} are needed"
+                )
+        ordered = tuple(sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair[0])))
+        object.__setattr__(self, "canvases", ordered)
+        object.__setattr__(self, "multiple_of", multiple_of)
 
     def __len__(self) -> int:
         return len(self.canvases)
@@ -81,6 +100,7 @@ def choose_canvases(
     multiple_of: int = 8,
     own_share: float = 0.05,
     launch_pixels: float = LAUNCH_PIXELS,
+    max_pixels: int | None = None,
 ) -> CanvasSet:
     """Choose at most ``max_canvases`` canvases on which the images have least padding.
 
@@ -94,6 +114,8 @@ def choose_canvases(
             exact size (rounded up to ``multiple_of``); 0 for none.
         launch_pixels: what a forward for one image costs beside its pixels, in pixels: an image gets a canvas
             of its own only where that saves more.
+        max_pixels: no canvas has more; more images than ``own_share`` lie on canvases of their own where they fit
+            on none for that. None for any number.
 
     Returns:
         The canvases; no more of them than help.
@@ -102,7 +124,12 @@ def choose_canvases(
         PlanError: an argument is out of its range.
     """
     return canvas_choices(
-        sizes, max_canvases, multiple_of=multiple_of, own_share=own_share, launch_pixels=launch_pixels
+        sizes,
+        max_canvases,
+        multiple_of=multiple_of,
+        own_share=own_share,
+        launch_pixels=launch_pixels,
+        max_pixels=max_pixels,
     )[-1]
 
 
@@ -113,6 +140,7 @@ def canvas_choices(
     multiple_of: int = 8,
     own_share: float = 0.05,
     launch_pixels: float = LAUNCH_PIXELS,
+    max_pixels: int | None = None,
 ) -> tuple[CanvasSet, ...]:
     """The choices for 1, 2, ... ``max_canvases`` canvases: what each further static shape saves.
 
@@ -120,26 +148,32 @@ def canvas_choices(
     one was sought longest.
     """
     max_canvases = check_at_least_one("max_canvases", max_canvases)
-    if not 0 <= own_share <= 1:
+    if not check_number("own_share", own_share) <= 1:
         raise PlanError(f"own_share is {own_share}; a share of the images, from 0 to 1, is needed")
-    if not launch_pixels >= 0:
-        raise PlanError(f"launch_pixels is {launch_pixels}; a number of at least 0 is needed")
+    launch_pixels = check_number("launch_pixels", launch_pixels)
+    if max_pixels is not None:
+        max_pixels = check_at_least_one("max_pixels", max_pixels)
     histogram = sizes if isinstance(sizes, SizeHistogram) else SizeHistogram.of(sizes, multiple_of)
     own_images = int(own_share * histogram.num_images)
     # Nothing saves more than all images on the largest canvas cost: a higher price, infinity too, means the same.
     height, width = histogram.sizes.max(axis=0).tolist()
-    launch_pixels = min(launch_pixels, 2.0 * height * width * histogram.num_images)
-    found = search(histogram, max_canvases, own_images, launch_pixels)
-    choices = [_settle(histogram, one.canvases, own_images, launch_pixels) for one in found]
+    # It costs a pixel at least: with equal padding, images lie on common canvases.
+    price = min(max(launch_pixels, 1.0), 2.0 * height * width * histogram.num_images)
+    found = search(histogram, max_canvases, own_images, price, max_pixels)
+    choices = [_settle(histogram, one.canvases, own_images, price, max_pixels) for one in found]
     best = choices[:1]
     for choice in choices[1:]:  # the search compares averages of many sizes; here is the exact account
-        if choice.canvas_pixels < best[-1].canvas_pixels:
+        if choice.canvas_pixels + price * choice.num_own < best[-1].canvas_pixels + price * best[-1].num_own:
             best.append(choice)
     return tuple(best)
 
 
 def _settle(
-    histogram: SizeHistogram, canvases: Sequence[tuple[int, int]], own_images: int, own_price: float
+    histogram: SizeHistogram,
+    canvases: Sequence[tuple[int, int]],
+    own_images: int,
+    own_price: float,
+    max_pixels: int | None,
 ) -> CanvasSet:
     """Say which sizes lie where, shrink each canvas to what lies on it, and count."""
     chosen = CanvasSet(tuple(canvases), histogram.multiple_of)
@@ -150,10 +184,12 @@ def _settle(
         # Sizes are taken whole, so the images of a size that no canvas holds may be too many: the last one
         # grows until it holds them.
         height, width = np.maximum(histogram.sizes[where == OWN].max(axis=0), chosen.canvases[-1]).tolist()
-        return _settle(histogram, _by_area([*chosen.canvases[:-1], (height, width)]), own_images, own_price)
+        if max_pixels is None or height * width <= max_pixels:
+            larger = [*chosen.canvases[:-1], (height, width)]
+            return _settle(histogram, larger, own_images, own_price, max_pixels)
     used = np.unique(where[where != OWN])
     tight = [tuple(histogram.sizes[where == number].max(axis=0).tolist()) for number in used]
-    chosen = CanvasSet(_by_area(tight), histogram.multiple_of, own_above)
+    chosen = CanvasSet(tuple(tight), histogram.multiple_of, own_above)
     where = assign_canvases(histogram.sizes, chosen)
     areas = histogram.areas.copy()
     areas[where != OWN] = chosen.sizes().prod(axis=1)[where[where != OWN]]
@@ -163,14 +199,9 @@ def _settle(
         own_above,
         num_images=histogram.num_images,
         num_own=int(histogram.counts[where == OWN].sum()),
-        real_pixels=int(histogram.pixels.astype(np.int64).sum()),
-        canvas_pixels=int((areas.astype(np.int64) * histogram.counts).sum()),
+        real_pixels=round(float(histogram.pixels.sum())),
+        canvas_pixels=round(float((areas * histogram.counts).sum())),
     )
-
-
-def _by_area(canvases: Sequence[tuple[int, ...]]) -> tuple[tuple[int, int], ...]:
-    pairs = {(height, width) for height, width in canvases}
-    return tuple(sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair[0])))
 
 
 def _own_above(

@@ -1,11 +1,15 @@
 """A step is shared among ranks: each gets images that cost about as much as those of any other."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from anysize.batching.segments import Ints
 from anysize.batching.sorting import stable_order
 
 __all__ = ["deal"]
+
+_CELLS = 1 << 22
 
 
 def deal(steps: Ints, canvases: Ints, areas: Ints, num_shared: int, num_ranks: int) -> Ints:
@@ -28,6 +32,18 @@ def deal(steps: Ints, canvases: Ints, areas: Ints, num_shared: int, num_ranks: i
     """
     if num_ranks == 1:
         return np.zeros(len(steps), dtype=np.int64)
+    # So many steps at a time that the table of steps, canvases and ranks stays small.
+    most = max(_CELLS // (max(num_shared, 1) * num_ranks), 1)
+    borders = np.searchsorted(steps, np.arange(0, int(steps[-1]) + most + 1, most)).tolist()
+    dealt = [
+        _deal(steps[first:last] - steps[first], canvases[first:last], areas, num_shared, num_ranks)
+        for first, last in pairwise(borders)
+        if last > first
+    ]
+    return np.concatenate(dealt)
+
+
+def _deal(steps: Ints, canvases: Ints, areas: Ints, num_shared: int, num_ranks: int) -> Ints:
     num_steps = int(steps[-1]) + 1
     loads = np.zeros((num_steps, num_ranks), dtype=np.int64)
     ranks = np.empty(len(steps), dtype=np.int64)
@@ -36,8 +52,10 @@ def deal(steps: Ints, canvases: Ints, areas: Ints, num_shared: int, num_ranks: i
     alone = alone[stable_order(steps[alone], areas.max() - areas[canvases[alone]])]
     starts = np.searchsorted(steps[alone], np.arange(num_steps))
     rounds, turn = np.divmod(np.arange(len(alone)) - starts[steps[alone]], num_ranks)
-    for number in range(int(rounds.max(initial=-1)) + 1):  # the largest, one for each rank, then the next largest
-        now = rounds == number
+    by_round = stable_order(rounds)
+    ends = np.cumsum(np.bincount(rounds, minlength=1)).tolist()
+    for first, last in zip([0, *ends[:-1]], ends, strict=True):
+        now = by_round[first:last]  # the largest, one for each rank, then the next largest
         images = alone[now]
         rows = steps[images]
         ranks[images] = np.argsort(loads, axis=1, kind="stable")[rows, turn[now]]

@@ -26,7 +26,7 @@ def plan_epoch(
     epoch: int = 0,
     num_ranks: int = 1,
     shuffle: bool = True,
-    multiple_of: int = 1,
+    multiple_of: int | None = None,
     jitter: float = 0.02,
     launch_pixels: float | None = None,
 ) -> Plan:
@@ -56,9 +56,11 @@ def plan_epoch(
             with the padding of one; None for a pool of all images.
         shuffle: False for evaluation: no randomness, and steps ordered by their largest forward, the largest
             first, so that memory fails at once or never. "mixed" then takes the images in the given order.
-        multiple_of: heights and widths of canvases are rounded up to multiples of this.
-        jitter: for "similar": sizes are taken up to this share larger or smaller when images are sorted, anew
-            every epoch, so that neighbours in size change. 0 for none; much more than 0.02 costs padding.
+        multiple_of: heights and widths of canvases are rounded up to multiples of this; None for 8 with
+            ``max_canvases``, for that of ``canvases``, else for 1.
+        jitter: for "similar" on free canvases: sizes are taken up to this share larger or smaller when images are
+            sorted, anew every epoch, so that neighbours in size change. 0 for none; much more than 0.02 costs
+            padding.
         launch_pixels: what one more forward costs beside its pixels, in pixels. A step is split where that saves
             more padded pixels than this; static canvases that are not filled spill into larger ones where that
             costs less. The faster the device computes pixels, the more of them a launch is worth. None for 65,536,
@@ -77,8 +79,13 @@ def plan_epoch(
         raise PlanError("pool says how much is shuffled, and shuffle is False", hint="leave one of them out")
     checked = check_sizes(sizes)
     if max_canvases is not None:
-        price = LAUNCH_PIXELS if launch_pixels is None else launch_pixels
-        canvases = choose_canvases(checked, max_canvases, multiple_of=multiple_of, launch_pixels=price)
+        canvases = choose_canvases(
+            checked,
+            max_canvases,
+            multiple_of=8 if multiple_of is None else multiple_of,
+            launch_pixels=LAUNCH_PIXELS if launch_pixels is None else launch_pixels,
+            max_pixels=max_pixels,
+        )
     planner = Planner(
         batch_size=batch_size,
         max_pixels=max_pixels,

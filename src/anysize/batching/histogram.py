@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anysize.batching.limits import blocks, check_all, check_at_least_one, round_up
+from anysize.batching.limits import blocks, check_all, check_multiple, round_up
 from anysize.batching.segments import Floats, Ints
 from anysize.errors import PlanError
 
 __all__ = ["SizeHistogram"]
 
 # Up to so many cells are counted in a table of all of them; more are sorted, which is several times slower.
-_TABLE = 1 << 24
+_TABLE = 1 << 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +42,12 @@ class SizeHistogram:
         Raises:
             PlanError: there are no sizes, or some are not positive integers.
         """
-        multiple_of = check_at_least_one("multiple_of", multiple_of)
+        multiple_of = check_multiple(multiple_of)
         array = check_all(sizes)
         columns = -(-int(array[:, 1].max()) // multiple_of) + 1
         num_cells = (-(-int(array[:, 0].max()) // multiple_of) + 1) * columns
-        if num_cells > max(_TABLE, len(array)):
-            return _sorted(array.astype(np.int64), multiple_of)
+        if num_cells > _TABLE:
+            return cls.joined([_sorted(block.astype(np.int64), multiple_of) for _, block in blocks(array)])
         counts, pixels = np.zeros(num_cells, dtype=np.int64), np.zeros(num_cells)
         for _, block in blocks(array):
             heights, widths = block.T.astype(np.int64)
@@ -65,6 +65,8 @@ class SizeHistogram:
         Raises:
             PlanError: there is none, or they are rounded to different multiples.
         """
+        if not parts:
+            raise PlanError("there are no histograms to join")
         multiples = {part.multiple_of for part in parts}
         if len(multiples) != 1:
             raise PlanError(f"histograms are rounded to multiples of {sorted(multiples)}; they must have one in common")
@@ -87,9 +89,10 @@ class SizeHistogram:
 
 
 def _sorted(sizes: Ints, multiple_of: int) -> SizeHistogram:
-    """For sides so long that no table holds them."""
+    """For sides so long that a table of all sizes would be large beside the images."""
     rounded = round_up(sizes, multiple_of)
-    distinct, place, counts = np.unique(rounded, axis=0, return_inverse=True, return_counts=True)
-    pixels: Floats = np.zeros(len(distinct))
+    span = int(rounded[:, 1].max()) + 1
+    codes, place, counts = np.unique(rounded[:, 0] * span + rounded[:, 1], return_inverse=True, return_counts=True)
+    pixels: Floats = np.zeros(len(codes))
     np.add.at(pixels, place.reshape(-1), (sizes[:, 0] * sizes[:, 1]).astype(np.float64))
-    return SizeHistogram(distinct, counts.astype(np.int64), pixels, multiple_of)
+    return SizeHistogram(np.stack(np.divmod(codes, span), axis=1), counts.astype(np.int64), pixels, multiple_of)

@@ -1,8 +1,9 @@
 """What a plan can be made of: every argument is checked here, and refused with the fix in the message."""
 
+import math
 import operator
 from collections.abc import Iterator
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +12,26 @@ from anysize.batching.segments import Ints
 from anysize.errors import PlanError
 
 __all__ = [
+    "MAX_PIXELS",
     "MAX_SIDE",
     "blocks",
     "check_all",
     "check_at_least_one",
     "check_fits",
     "check_integer",
+    "check_multiple",
+    "check_number",
     "check_sizes",
     "round_up",
 ]
 
 _BLOCK = 1 << 18  # rows: what is worked out of so many sizes stays in the processor's cache
 
-MAX_SIDE = 2**26
-"""The largest height or width that is accepted, in pixels: areas then stay exact in float64 (2^52)."""
+MAX_SIDE = 2**20
+"""The largest height or width that is accepted, in pixels: areas are below 2^42, and sums of millions exact."""
+
+MAX_PIXELS = 2**62
+"""A larger limit means no more than this."""
 
 
 def check_sizes(sizes: npt.ArrayLike, *, first: int = 0, total: int | None = None) -> Ints:
@@ -39,10 +46,7 @@ def check_sizes(sizes: npt.ArrayLike, *, first: int = 0, total: int | None = Non
         PlanError: it is empty, of another shape, not of integers, or a side is not between 1 and
             ``MAX_SIDE``.
     """
-    try:
-        array = np.asarray(sizes)
-    except ValueError:
-        raise PlanError("sizes are not all pairs", hint="give one (height, width) for each image") from None
+    array = _as_array(sizes)
     if array.size == 0:
         raise PlanError("there are no images: sizes is empty", hint="give one (height, width) for each image")
     if array.ndim != 2 or array.shape[1] != 2:
@@ -66,6 +70,13 @@ def check_sizes(sizes: npt.ArrayLike, *, first: int = 0, total: int | None = Non
     return array.astype(np.int64)
 
 
+def _as_array(sizes: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(sizes)  # no subclass: a masked array would hide what is to be checked
+    except ValueError:
+        raise PlanError("sizes are not all pairs", hint="give one (height, width) for each image") from None
+
+
 def check_all(sizes: npt.ArrayLike, max_pixels: int | None = None, multiple_of: int = 1) -> npt.NDArray[np.integer]:
     """Check sizes where they lie: nothing is copied, so a memory-mapped array of any length will do.
 
@@ -75,7 +86,7 @@ def check_all(sizes: npt.ArrayLike, max_pixels: int | None = None, multiple_of: 
     Raises:
         PlanError: as `check_sizes` and, with ``max_pixels``, `check_fits`.
     """
-    array = np.asanyarray(sizes)
+    array = _as_array(sizes)
     if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu" or not len(array):
         return check_sizes(array)
     for first, block in blocks(array):
@@ -97,9 +108,11 @@ def blocks(array: npt.NDArray[np.integer]) -> Iterator[tuple[int, npt.NDArray[np
 def check_integer(name: str, value: SupportsIndex) -> int:
     """Return ``value`` as an int, or raise `PlanError`."""
     try:
-        return operator.index(value)
+        if not isinstance(value, bool):
+            return operator.index(value)
     except TypeError:
-        raise PlanError(f"{name} is {value!r}; an integer is needed") from None
+        pass
+    raise PlanError(f"{name} is {value!r}; an integer is needed")
 
 
 def check_at_least_one(name: str, value: SupportsIndex) -> int:
@@ -110,6 +123,27 @@ def check_at_least_one(name: str, value: SupportsIndex) -> int:
         raise PlanError(f"{name} is {value!r}; an integer of at least 1 is needed") from None
     if number < 1 or isinstance(value, bool):
         raise PlanError(f"{name} is {value!r}; an integer of at least 1 is needed")
+    return number
+
+
+def check_multiple(multiple_of: SupportsIndex) -> int:
+    """Return what canvas sides are multiples of as an int, or raise `PlanError`."""
+    number = check_at_least_one("multiple_of", multiple_of)
+    if number > MAX_SIDE:
+        raise PlanError(f"multiple_of is {number}; at most {MAX_SIDE} is possible")
+    return number
+
+
+def check_number(name: str, value: object, *, least: float = 0.0, below: float = math.inf) -> float:
+    """Return ``value`` as a float, or raise `PlanError` if it is no number from ``least`` to less than ``below``.
+
+    Where nothing is said to be above it, infinity is allowed.
+    """
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    if not (least <= number and (number < below or below == math.inf)):
+        upper = "" if below == math.inf else f" and less than {below:g}"
+        raise PlanError(f"{name} is {value!r}; a number of at least {least:g}{upper} is needed")
     return number
 
 

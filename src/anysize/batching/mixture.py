@@ -71,6 +71,8 @@ def meeting_again(one: Plan, other: Plan) -> float:
         PlanError: the plans are of different images, or no two share a step.
     """
     num_images = one.num_images
+    if num_images != other.num_images:
+        raise PlanError(f"one plan holds {num_images} images and the other {other.num_images}; they must hold the same")
     first, second = _steps(one, num_images), _steps(other, num_images)
     both = np.unique(first * (int(second.max()) + 1) + second, return_counts=True)[1]
     together, once, again = (
@@ -83,6 +85,11 @@ def meeting_again(one: Plan, other: Plan) -> float:
 
 def _steps(plan: Plan, num_images: int) -> Ints:
     """(N,) the step of each image."""
+    if not isinstance(plan, Plan):
+        raise PlanError(
+            f"a {type(plan).__name__} was given; a Plan is needed",
+            hint="Plan.joined(list(stream.plans())) is the plan of a whole stream",
+        )
     indices = plan.indices()
     if len(indices) != num_images or not np.array_equal(np.sort(indices), np.arange(num_images)):
         raise PlanError(

@@ -64,12 +64,16 @@ class Shuffle:
 
     def __init__(self, key: int, count: int) -> None:
         self.count = count
+        # Of few numbers a network makes some orders far more often than others; a table of them is small.
+        self._table = permutation(key, count) if count <= self._BLOCK else None
         self._left = max(isqrt(max(count - 1, 0)) + 1, 1)
         self._right = -(-count // self._left)
         self._keys = [np.uint64(stream_key(key, number)) for number in range(self._ROUNDS)]
 
     def numbers(self, first: int, last: int) -> npt.NDArray[np.int64]:
         """What stands at the places ``first`` to ``last`` - 1 of the order."""
+        if self._table is not None:
+            return self._table[first:last]
         found = np.empty(last - first, dtype=np.int64)
         for begin in range(first, last, self._BLOCK):
             end = min(begin + self._BLOCK, last)

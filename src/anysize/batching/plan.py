@@ -8,10 +8,11 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from anysize.batching.limits import check_integer
 from anysize.batching.segments import Ints
 from anysize.errors import PlanError
 
-__all__ = ["MicroBatch", "Plan", "Step"]
+__all__ = ["MicroBatch", "Plan", "Step", "check_rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Plan(Sequence[Step]):
 
     def digest(self) -> str:
         """SHA-256 of everything that the plan says: equal plans have equal digests, in every process."""
-        content = hashlib.sha256()
+        content = hashlib.sha256(self._num_ranks.to_bytes(8, "little"))
         for part in (
             self.indices(),
             self.lengths(),
@@ -150,8 +151,7 @@ class Plan(Sequence[Step]):
         Raises:
             PlanError: ``rank`` is not between 0 and ``num_ranks`` - 1.
         """
-        if not 0 <= rank < self._num_ranks:
-            raise PlanError(f"rank is {rank}; this plan is for ranks 0 to {self._num_ranks - 1}")
+        check_rank(rank, self._num_ranks)
         own = self._ranks == rank
         kept = np.concatenate([[0], np.cumsum(own)])  # own micro-batches before each one of all
         return self._with(self._bounds[own], self._canvases[own], self._ranks[own], kept[self._steps])
@@ -213,6 +213,12 @@ class Plan(Sequence[Step]):
 
     def _with(self, bounds: Ints, canvases: Ints, ranks: Ints, steps: Ints) -> "Plan":
         return Plan(self._images, bounds, canvases, ranks, steps, self._num_ranks)
+
+
+def check_rank(rank: int, num_ranks: int) -> None:
+    """Raise `PlanError` unless ``rank`` is one of ``num_ranks``."""
+    if not 0 <= check_integer("rank", rank) < num_ranks:
+        raise PlanError(f"rank is {rank}; this plan is for ranks 0 to {num_ranks - 1}")
 
 
 def _ranges(bounds: Ints) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 from anysize.batching.canvases import LAUNCH_PIXELS, CanvasSet
 from anysize.batching.forwards import Forwards, divide_steps
 from anysize.batching.grouping import mixed_steps, similar_steps, step_offsets
-from anysize.batching.limits import check_at_least_one, check_fits, round_up
+from anysize.batching.limits import MAX_PIXELS, check_at_least_one, check_fits, check_multiple, check_number, round_up
 from anysize.batching.noise import permutation, stream_key, words
 from anysize.batching.plan import Plan
 from anysize.batching.segments import Ints
@@ -35,26 +35,59 @@ class Planner:
     canvases: CanvasSet | None
     num_ranks: int
     shuffle: bool
-    multiple_of: int
+    multiple_of: int | None
     jitter: float
     launch_pixels: float | None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "num_ranks", "multiple_of"):
+        if self.multiple_of is not None:
+            object.__setattr__(self, "multiple_of", check_multiple(self.multiple_of))
+        for name in ("batch_size", "num_ranks"):
             object.__setattr__(self, name, check_at_least_one(name, getattr(self, name)))
         if self.max_pixels is not None:
-            object.__setattr__(self, "max_pixels", check_at_least_one("max_pixels", self.max_pixels))
+            limit = min(check_at_least_one("max_pixels", self.max_pixels), MAX_PIXELS)
+            object.__setattr__(self, "max_pixels", limit)
         if self.mixing not in get_args(Mixing):
             raise PlanError(f"mixing is {self.mixing!r}; 'similar' or 'mixed' is needed")
-        if not 0 <= self.jitter < 1:
-            raise PlanError(f"jitter is {self.jitter}; a share of at least 0 and less than 1 is needed")
-        if self.launch_pixels is not None and not self.launch_pixels >= 0:
-            raise PlanError(f"launch_pixels is {self.launch_pixels}; a number of at least 0 is needed")
+        object.__setattr__(self, "jitter", check_number("jitter", self.jitter, below=1))
+        if self.launch_pixels is not None:
+            object.__setattr__(self, "launch_pixels", check_number("launch_pixels", self.launch_pixels))
+        if self.canvases is not None:
+            self._check_canvases(self.canvases)
+
+    def _check_canvases(self, canvases: CanvasSet) -> None:
+        if not isinstance(canvases, CanvasSet):
+            raise PlanError(
+                f"canvases are of type {type(canvases).__name__}; a CanvasSet is needed",
+                hint="choose_canvases(sizes, K) makes one, and so does CanvasSet(((height, width), ...))",
+            )
+        if self.multiple_of not in (None, canvases.multiple_of):
+            raise PlanError(
+                f"multiple_of is {self.multiple_of}, and that of the canvases {canvases.multiple_of}",
+                hint="leave multiple_of out: the canvases have their own",
+            )
+        height, width = canvases.canvases[-1] if len(canvases) else (0, 0)
+        if self.max_pixels is not None and height * width > self.max_pixels:
+            raise PlanError(
+                f"a static canvas is {height}x{width} (height x width), {height * width} pixels, more than "
+                f"max_pixels={self.max_pixels}",
+                hint=f"max_pixels={height * width}, or choose_canvases(..., max_pixels={self.max_pixels})",
+            )
+
+    def identity(self) -> list[object]:
+        """Everything that plans depend on, as plain values that are written alike by every version of Python."""
+        static = None
+        if self.canvases is not None:
+            static = [self.canvases.canvases, self.canvases.own_above]
+        limits = [self.batch_size, self.max_pixels, self.num_ranks, self.canvas_multiple]
+        return [*limits, self.mixing, self.shuffle, self.jitter, self.launch_pixels, static]
 
     @property
     def canvas_multiple(self) -> int:
         """What heights and widths of canvases are multiples of."""
-        return self.multiple_of if self.canvases is None else self.canvases.multiple_of
+        if self.canvases is not None:
+            return self.canvases.multiple_of
+        return 1 if self.multiple_of is None else self.multiple_of
 
     @property
     def _launch_pixels(self) -> float:
@@ -100,7 +133,7 @@ class Planner:
         )
 
     def _on_static_canvases(self, sizes: Ints, canvases: CanvasSet, key: int | None) -> Forwards:
-        places = place_images(sizes, canvases, self.max_pixels)
+        places = place_images(sizes, canvases)
         if self.mixing == "similar":
             images = static_steps(places, self.batch_size, self._launch_pixels, key)
             lengths = np.diff(step_offsets(len(sizes), self.batch_size))

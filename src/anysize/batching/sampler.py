@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from anysize.batching.limits import check_integer
 from anysize.batching.plan import Plan
 from anysize.batching.stream import PlanStream
 from anysize.errors import PlanError
@@ -51,7 +52,7 @@ class BatchSampler:
         self._num_processes: int | None = None  # which must share the plan; any number where the caller names the rank
         if rank is None:
             rank, self._num_processes = _place_in_torch()
-        self._rank = rank
+        self._rank = check_integer("rank", rank)
         self._run: object = None  # the iteration that moves the position: the latest
         self._epoch = 0
         self._position = 0  # items handed out; before an iteration, where it will start
@@ -101,6 +102,7 @@ class BatchSampler:
         The epoch that is under way, or that `load_state_dict` has chosen, stays as it is: of a state behind its last
         item, the next iteration is then empty.
         """
+        epoch = check_integer("epoch", epoch)
         if epoch != self._epoch:
             self._epoch, self._position, self._fresh, self._run = epoch, 0, True, None
         # Of an epoch that is under way it means nothing.
@@ -112,7 +114,12 @@ class BatchSampler:
         Args:
             num_done: items of `epoch` that training has finished. Without it, those handed out so far count,
                 which is too many behind a loader whose workers read ahead.
+
+        Raises:
+            PlanError: ``num_done`` is not between 0 and the number of items.
         """
+        if num_done is not None:
+            self._check_done(check_integer("num_done", num_done), self._share())
         return {
             "epoch": self._epoch,
             "num_done": self._position if num_done is None else num_done,
@@ -135,7 +142,7 @@ class BatchSampler:
             raise PlanError(
                 f"the state of the sampler lacks {', '.join(missing)}", hint="pass what state_dict() returned"
             )
-        epoch, num_done = int(state["epoch"]), int(state["num_done"])
+        epoch, num_done = check_integer("epoch", state["epoch"]), check_integer("num_done", state["num_done"])
         if state["unit"] != self._unit():
             raise PlanError(
                 f"the state counts {state['unit']}, this sampler {self._unit()}",
@@ -148,9 +155,12 @@ class BatchSampler:
                 f"sampler's {share.digest()[:12]}",
                 hint="make the plan from the same sizes, limits, seed, epoch and number of ranks",
             )
+        self._check_done(num_done, share)
+        self._epoch, self._position, self._fresh, self._told, self._run = epoch, num_done, True, False, None
+
+    def _check_done(self, num_done: int, share: "_Share") -> None:
         if not 0 <= num_done <= share.num_items:
             raise PlanError(f"the state says that {num_done} of {share.num_items} {self._unit()} are done")
-        self._epoch, self._position, self._fresh, self._told, self._run = epoch, num_done, True, False, None
 
     def _unit(self) -> str:
         return "steps" if self._whole_steps else f"micro-batches of rank {self._rank}"

@@ -43,17 +43,13 @@ class Places:
         ]
 
 
-def place_images(sizes: Ints, chosen: CanvasSet, max_pixels: int | None) -> Places:
+def place_images(sizes: Ints, chosen: CanvasSet) -> Places:
     """Lay each image on the smallest canvas that holds it, or on one of its own.
 
     Args:
-        sizes: (N, 2) true height and width; the exact canvas of each has at most ``max_pixels``.
+        sizes: (N, 2) true height and width.
         chosen: the canvases and the rule for exact ones.
-        max_pixels: canvases with more pixels are not used: not even one image could lie on them.
     """
-    if max_pixels is not None:
-        usable = tuple((height, width) for height, width in chosen.canvases if height * width <= max_pixels)
-        chosen = CanvasSet(usable, chosen.multiple_of, chosen.own_above)
     of = assign_canvases(sizes, chosen)
     own = np.flatnonzero(of == OWN)
     exact = round_up(sizes[own], chosen.multiple_of)
@@ -126,12 +122,12 @@ def divide_static_steps(
         num_ranks: how many ranks.
         max_pixels: canvas pixels that one micro-batch may hold, or None for any number.
         launch_pixels: a rank's images of a static canvas move to a larger one that it has images on as well,
-            where that costs fewer pixels than this.
+            where that costs no more pixels than this.
     """
     steps = np.repeat(np.arange(len(lengths)), lengths)
     on = places.of[images]
     rows = steps * num_ranks + deal(steps, on, places.areas, places.num_static, num_ranks)
-    if launch_pixels > 0 and places.num_static > 1:
+    if places.num_static > 1:
         on = _merge(rows, on, places, len(lengths) * num_ranks, launch_pixels)
     heights, widths = true_sizes[images].T
     areas = heights * widths
@@ -162,7 +158,7 @@ def _merge(rows: Ints, on: Ints, places: Places, num_rows: int, launch_pixels: f
         waiting = counts[number] > 0
         for target in larger.tolist():
             extra = counts[number] * float(places.areas[target] - places.areas[number])
-            moves: npt.NDArray[np.bool_] = waiting & (counts[target] > 0) & (extra < launch_pixels)
+            moves: npt.NDArray[np.bool_] = waiting & (counts[target] > 0) & (extra <= launch_pixels)
             goes_to[number, moves] = target
             counts[target, moves] += counts[number, moves]
             counts[number, moves] = 0

@@ -1,6 +1,7 @@
 """A plan for any number of images: drawn pool after pool, with no table of the epoch."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import overload
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from anysize.batching.canvases import CanvasSet
 from anysize.batching.limits import blocks, check_all, check_at_least_one, check_integer
 from anysize.batching.noise import Shuffle, stream_key
-from anysize.batching.plan import Plan, Step
+from anysize.batching.plan import Plan, Step, check_rank
 from anysize.batching.planner import Mixing, Planner
 from anysize.batching.segments import Ints
 from anysize.errors import PlanError
@@ -59,7 +60,7 @@ class PlanStream(Sequence[Step]):
         seed: int = 0,
         epoch: int = 0,
         num_ranks: int = 1,
-        multiple_of: int = 1,
+        multiple_of: int | None = None,
         jitter: float = 0.02,
         launch_pixels: float | None = None,
     ) -> None:
@@ -171,15 +172,18 @@ class PlanStream(Sequence[Step]):
         Raises:
             PlanError: ``rank`` is not between 0 and ``num_ranks`` - 1.
         """
-        if not 0 <= rank < self.num_ranks:
-            raise PlanError(f"rank is {rank}; this plan is for ranks 0 to {self.num_ranks - 1}")
+        check_rank(rank, self.num_ranks)
         part = object.__new__(PlanStream)
         part.__dict__.update(self.__dict__, _rank=rank, _cached={})
         return part
 
     def digest(self) -> str:
-        """SHA-256 of all that the steps depend on: streams with equal digests have equal steps, on any machine."""
-        content = hashlib.sha256(repr((self._planner, self._key, self._steps_per_pool, self._rank)).encode())
+        """SHA-256 of all that the steps depend on: streams with equal digests have equal steps, on any machine.
+
+        One pass over the sizes.
+        """
+        what = [*self._planner.identity(), self._key, self._steps_per_pool, self._rank]
+        content = hashlib.sha256(json.dumps(what).encode())
         for _, block in blocks(self._sizes):
             content.update(np.ascontiguousarray(block, dtype="<i4").tobytes())
         return content.hexdigest()

@@ -89,7 +89,7 @@ def collate(
             mixing="mixed",
             shuffle=False,
             canvases=canvases,
-            multiple_of=multiple_of,
+            multiple_of=multiple_of if canvases is None else None,
             launch_pixels=launch_pixels,
         )
         parts = [micro_batch.indices for micro_batch in plan[0].micro_batches]
@@ -125,7 +125,13 @@ def _columns(entries: Sequence[Any], keys: _Keys) -> dict[_Keys, list[Any]]:
     children = [_children(entry) for entry in entries]
     structures = [None if child is None else list(child) for child in children]
     for number, structure in enumerate(structures):
-        if structure != structures[0]:
+        # Keys may come in any order in dictionaries, and not in tuples.
+        alike = structure == structures[0] or (
+            isinstance(entries[number], Mapping)
+            and isinstance(entries[0], Mapping)
+            and set(structure or ()) == set(structures[0] or ())
+        )
+        if not alike:
             raise RaggedError(
                 f"{_named(keys, number)} is {_kind(entries[number])}, {_named(keys, 0)} {_kind(entries[0])}: "
                 f"samples of one structure are required",

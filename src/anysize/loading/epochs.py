@@ -40,6 +40,7 @@ class EpochPlanner:
                 options.max_canvases,
                 own_share=options.own_share,
                 launch_pixels=options.launch_pixels,
+                max_pixels=options.pixel_limit,
             )
 
     def plan(self, epoch: int) -> Plan | PlanStream:
@@ -52,7 +53,7 @@ class EpochPlanner:
             max_pixels=options.pixel_limit,
             mixing=options.mixing,
             launch_pixels=options.launch_pixels,
-            multiple_of=options.multiple_of,
+            multiple_of=options.multiple_of if self.canvases is None else None,
             canvases=self.canvases,
             pool=options.pool,
             seed=self._seed,

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from anysize.batching import MicroBatch, Step
 from anysize.data import ImageDataset
-from anysize.errors import AnysizeError
+from anysize.errors import AnysizeError, TrainingError
 from anysize.loading.raw import RawBatch
 
 __all__ = ["PlanLoader"]
@@ -91,12 +91,26 @@ class PlanLoader:
         Each step's iterator must be used up before the next step is asked for.
 
         Raises:
+            TrainingError: a step was left before its end.
             DataError: an image cannot be read, or has changed since it was scanned; from the iterators.
         """
         self._orders.plan, self._orders.epoch, self._orders.first_step = plan, epoch, first_step
         batches = iter(self._loader)
         for number in range(first_step, len(plan)):
-            yield (_unwrapped(next(batches)) for _ in plan[number].micro_batches)
+            left = list(plan[number].micro_batches)
+            yield _taken(batches, left)
+            if left:
+                raise TrainingError(
+                    f"step {number} was left before all of its micro-batches were taken",
+                    hint="use up each step's iterator before asking for the next step",
+                )
+
+
+def _taken(batches: Iterator[RawBatch | AnysizeError], left: list[MicroBatch]) -> Iterator[RawBatch]:
+    """The next batch for each that is ``left``, which becomes shorter."""
+    while left:
+        left.pop()
+        yield _unwrapped(next(batches))
 
 
 def _unwrapped(filled: RawBatch | AnysizeError) -> RawBatch:

@@ -65,18 +65,22 @@ def make_plan(sizes: Sizes, config: PlanConfig, max_pixels: int, canvases: Canva
         canvases=canvases,
         pool=config.pool,
         launch_pixels=config.launch_pixels,
-        multiple_of=config.multiple_of,
+        multiple_of=config.multiple_of if canvases is None else None,
         seed=config.seed,
         epoch=epoch,
     )
 
 
-def chosen_canvases(histogram: SizeHistogram, config: PlanConfig) -> CanvasSet | None:
+def chosen_canvases(histogram: SizeHistogram, config: PlanConfig, max_pixels: int) -> CanvasSet | None:
     """The canvases that the options ask for; None for free ones."""
     if config.max_canvases is None:
         return None
     return choose_canvases(
-        histogram, config.max_canvases, own_share=config.own_share, launch_pixels=config.launch_pixels
+        histogram,
+        config.max_canvases,
+        own_share=config.own_share,
+        launch_pixels=config.launch_pixels,
+        max_pixels=max_pixels,
     )
 
 
@@ -102,7 +106,13 @@ def compare_choices(
         By number of canvases, free ones last; times are missing still.
     """
     sets: dict[int | None, CanvasSet | None] = {}
-    found = canvas_choices(histogram, NUMBERS[-1], own_share=config.own_share, launch_pixels=config.launch_pixels)
+    found = canvas_choices(
+        histogram,
+        NUMBERS[-1],
+        own_share=config.own_share,
+        launch_pixels=config.launch_pixels,
+        max_pixels=max_pixels,
+    )
     for number in NUMBERS:
         if number <= len(found):  # further canvases would save nothing
             sets[number] = found[number - 1]

@@ -152,18 +152,23 @@ def _kind(batch: RaggedBatch) -> tuple[Any, ...]:
 
 def _part(function: Callable[..., Any], group: RaggedGroup, value: Any, number: int, per_image: bool) -> Any:
     """Return what stands for ``value`` when part ``number`` of the group is worked."""
+    if value is group:
+        return group.parts[number]
     if isinstance(value, RaggedGroup):
         if [len(part) for part in value.parts] != [len(part) for part in group.parts]:
             raise refusal(function, "its groups are divided into parts in different ways")
         return value.parts[number]
     if isinstance(value, RaggedBatch):
         raise refusal(function, "a group and a single batch have no exact rule together")
+    is_length = isinstance(value, Length)
+    if not is_length and not (per_image and isinstance(value, Tensor)):
+        return value
     start = sum(len(part) for part in group.parts[:number])
     mine = slice(start, start + len(group.parts[number]))
-    if isinstance(value, Length):
+    if is_length:
         return Length(value.values[mine])
-    cut = per_image and isinstance(value, Tensor) and value.dim() == group.dim() and value.shape[0] == len(group)
-    return value[mine] if cut and len(group) > 1 else value
+    cut = value.dim() == group.dim() and value.shape[0] == len(group) > 1
+    return value[mine] if cut else value
 
 
 def _groups_among(values: Iterable[Any]) -> Iterator[RaggedGroup]:

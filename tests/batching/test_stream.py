@@ -132,7 +132,7 @@ def test_errors_come_at_once_and_name_the_image():
         PlanStream(sizes[:100], 32, pool=0)
 
 
-GOLDEN = "bd7532ef4aac13e232a0bb1874c3420ed00818c43f82761c81bd80279d0f735c"
+GOLDEN = "8aeef0ff27b9644557228ecfc8d07703adb3eec23cf7846ceb7f13ea36475170"
 
 HASH_STREAMS = """
 import hashlib, json

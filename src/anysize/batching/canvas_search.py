@@ -190,10 +190,10 @@ def _grow(grid: _Grid, max_canvases: int) -> list[_Step]:
         alone = grid.counts * (1 - shares)
         candidates = {grid.best_place(places, shares), grid.best_place(places, np.ones(grid.shape))}
         candidates.add(grid.place(int(np.where(grid.too_large, 0, alone).argmax())))
-        options = [_descend(grid, (*places, place), sweeps=2) for place in sorted(candidates) if place not in places]
+        options = [(*places, place) for place in sorted(candidates) if place not in places]
         if not options:
             break
-        step = min(options, key=lambda option: option.cost)
+        step = _descend(grid, min(options, key=lambda option: grid.evaluate(option)[1]), sweeps=2)
         if steps and step.cost >= steps[-1].cost:
             break
         steps.append(step)

@@ -72,11 +72,11 @@ class BatchOptions(ForwardOptions):
 
     mixing: Literal["mixed", "similar"] = "mixed"
     """'mixed': each step is a uniform draw, as in textbook SGD, laid on several canvases by size. 'similar': the images
-    of a step are alike in size, on one canvas: fastest, but a network with batch normalisation then sees the
+    of a step are alike in size, on one canvas or few: fastest, but a network with batch normalisation then sees the
     statistics of one size at a time in training and others in evaluation."""
     launch_pixels: int = 16_384
-    """For 'mixed': what one more canvas costs beside its pixels, in pixels. A step is spread over more canvases where
-    that saves more padding than this; raise it on a GPU."""
+    """What one more canvas costs beside its pixels, in pixels. A step is spread over more canvases where that saves
+    more padding than this; raise it on a GPU."""
     multiple_of: int = 8
     """Heights and widths of canvases are rounded up to multiples of this, so that they recur from epoch to epoch: a CPU
     compiles its kernels for each new canvas. 1 pads least."""

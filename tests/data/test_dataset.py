@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from anysize.data.augment import Augmentation
+from anysize.data.cache import default_cache_path
 from anysize.data.dataset import ImageDataset
 from anysize.data.images import read_image
 from anysize.data.source import DataOptions, load_data
@@ -71,7 +72,8 @@ def test_a_file_that_changes_after_the_scan_is_named(table, make_image, tmp_path
     assert str(caught.value) == (
         f"image {path} is 5x6 (height x width); it was 40x61 when the folder was scanned, "
         "and the plan rests on that\n"
-        "hint: do not change images during a run; start again: the folder is then scanned anew"
+        "hint: do not change images during a run; start again: the folder is then scanned anew; if this comes back, "
+        f"the file was changed without its time of modification: touch {path}, or delete {default_cache_path()}"
     )
     path.unlink()
     with pytest.raises(DataError) as caught:

@@ -13,8 +13,12 @@ import PIL
 
 __all__ = ["FileCache", "FileStamp", "default_cache_folder", "default_cache_path", "file_key"]
 
-# A new Pillow may read what the old one could not, and the other way round.
-_VERSION = f"1 pillow {PIL.__version__}"
+# Of the file itself; another one is emptied.
+_FORMAT = "2"
+# Part of each row's kind: a new Pillow may read what the old one could not, and the other way round. Environments with
+# different versions share one file, and each sees its own rows only.
+_VERSION = f"pillow {PIL.__version__}"
+_SQLITE_INTEGERS = range(-(2**63), 2**63)  # nanoseconds reach to 2262; some archives set times beyond
 _WAIT_SECONDS = 30.0
 _KEYS_PER_QUERY = 500  # old sqlite versions take 999 parameters
 _CREATE = """
@@ -83,7 +87,7 @@ class FileCache:
                 part = keys[start : start + _KEYS_PER_QUERY]
                 marks = ", ".join("?" * len(part))
                 query = f"SELECT path, size, mtime_ns, value FROM entries WHERE kind = ? AND path IN ({marks})"  # noqa: S608 - marks are question marks only
-                for key, size, mtime_ns, value in self._connection.execute(query, (kind, *part)):
+                for key, size, mtime_ns, value in self._connection.execute(query, (_of_version(kind), *part)):
                     stamp = stamps[key]
                     if stamp.size == size and stamp.mtime_ns == mtime_ns:
                         found[key] = json.loads(value)
@@ -93,8 +97,15 @@ class FileCache:
         return found
 
     def put(self, kind: str, entries: Iterable[tuple[bytes, FileStamp, Any]]) -> None:
-        """Store values, each for its key as stamped, in one transaction."""
-        rows = [(kind, key, stamp.size, stamp.mtime_ns, json.dumps(value)) for key, stamp, value in entries]
+        """Store values, each for its key as stamped, in one transaction.
+
+        Times of modification that sqlite cannot hold are left out.
+        """
+        rows = [
+            (_of_version(kind), key, stamp.size, stamp.mtime_ns, json.dumps(value))
+            for key, stamp, value in entries
+            if stamp.mtime_ns in _SQLITE_INTEGERS
+        ]
         if not rows:
             return
         for _ in range(2):  # once more if the first attempt found the file damaged and started a new one
@@ -126,10 +137,10 @@ class FileCache:
             connection.executescript(_CREATE)
             versions: Sequence[tuple[str]] = connection.execute("SELECT version FROM meta").fetchall()
             with connection:
-                if versions != [(_VERSION,)]:
+                if versions != [(_FORMAT,)]:
                     connection.execute("DELETE FROM meta")
                     connection.execute("DELETE FROM entries")
-                    connection.execute("INSERT INTO meta VALUES (?)", (_VERSION,))
+                    connection.execute("INSERT INTO meta VALUES (?)", (_FORMAT,))
                 else:  # writing nothing new shows now, not after an hour of scanning, whether one can write
                     connection.execute("UPDATE meta SET version = version")
         except BaseException:
@@ -156,6 +167,10 @@ class FileCache:
             f"the image index {self.path} cannot be used ({error}): every file is read again each time; "
             "set ANYSIZE_CACHE to a folder that can be written"
         )
+
+
+def _of_version(kind: str) -> str:
+    return f"{kind} {_VERSION}"
 
 
 def file_key(path: Path | str) -> bytes:

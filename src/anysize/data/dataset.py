@@ -1,12 +1,14 @@
 """Samples at native size: the pixels of one image at a time, of exactly the size that was promised."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anysize.data.augment import Augmentation, apply_geometry, draw_geometry, jitter_color
+from anysize.data.cache import default_cache_path
 from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ByteSource, ImageReadError, read_image
 from anysize.data.problems import printable
 from anysize.data.table import ImageTable
@@ -124,9 +126,18 @@ class ImageDataset:
             raise DataError(
                 f"image {self._shown(source)} is {image.shape[0]}x{image.shape[1]} (height x width); it was "
                 f"{height}x{width} when the folder was scanned, and the plan rests on that",
-                hint="do not change images during a run; start again: the folder is then scanned anew",
+                hint="do not change images during a run; start again: the folder is then scanned anew; if this comes "
+                "back, the file was changed without its time of modification: " + self._how_to_forget(index),
             )
         return image
+
+    def _how_to_forget(self, index: int) -> str:
+        """What makes the next scan read the image although its size in bytes and its time are those of before."""
+        members = self.table.members
+        file = self.path(index) if members is None else members[index].shard
+        known = default_cache_path() if members is None else members.side_index.path
+        touch = f"touch {quote(printable(str(file)))}"
+        return touch if known is None else f"{touch}, or delete {printable(str(known))}"
 
     def _shown(self, source: Path | ByteSource) -> str:
         return printable(str(source if isinstance(source, Path) else self.table.root / str(source)))

@@ -70,7 +70,7 @@ class ImageHeader:
     format: str
 
 
-def read_header(path: Path | ByteSource, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS) -> ImageHeader:
+def read_header(path: Path | str | ByteSource, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS) -> ImageHeader:
     """The header of an image file, or of the bytes of one; no pixel is decoded.
 
     Raises:
@@ -86,7 +86,7 @@ def read_header(path: Path | ByteSource, *, max_image_pixels: int = DEFAULT_MAX_
 
 
 def read_image(
-    path: Path | ByteSource, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    path: Path | str | ByteSource, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
 ) -> NDArray[np.uint8]:
     """The pixels of an image file, uint8 (H, W, C), C-contiguous and writable, EXIF orientation applied.
 
@@ -105,7 +105,7 @@ def read_image(
 
 
 def read_with_remark(
-    path: Path | ByteSource, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    path: Path | str | ByteSource, channels: Literal[1, 3], *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
 ) -> tuple[NDArray[np.uint8], str | None]:
     """As `read_image`, with what a user ought to know about how the pixels came about (None: nothing)."""
     with open_image(path, max_image_pixels=max_image_pixels) as image:

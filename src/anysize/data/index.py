@@ -14,7 +14,6 @@ from PIL import Image
 
 from anysize.data import images
 from anysize.data.cache import FileCache, FileStamp, default_cache_path, file_key
-from anysize.data.header_processes import HeaderProcesses
 from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ByteSource, ImageHeader, ImageReadError
 from anysize.data.pillow import quiet_pillow, too_large
 from anysize.data.problems import FileProblem
@@ -28,10 +27,10 @@ Progress = Callable[[int, int], None]
 _TELL_SECONDS = 0.5
 # What is found is written down this often, so that a scan that is killed goes on nearly where it stopped.
 _STORE_SECONDS = 1.0
+# A file may be written again within the resolution of its file system's clock (2 s on FAT), and keep its stamp.
+_RACY_NS = 2_000_000_000
 # Files whose entries are looked up at a time.
 _BLOCK = 2048
-# New files from which on processes are worth their start, some tenths of a second each.
-_MANY = 8192
 
 _Found = TypeVar("_Found")
 
@@ -95,7 +94,7 @@ class _Kind(Generic[_Found]):
 
     name: str
     chunk: int  # files that a thread reads in one go: enough to make handing them over cheap
-    read: Callable[[Path | ByteSource, int], _Found]
+    read: Callable[[Path | str | ByteSource, int], _Found]
     pack: Callable[[_Found], list[Any]]
     unpack: Callable[[list[Any]], _Found]
     pixels: Callable[[_Found], int]
@@ -110,8 +109,9 @@ def default_workers() -> int:
 class SizeIndex:
     """The known headers and decode checks of image files, kept in one sqlite file between runs.
 
-    An entry holds as long as the file's size and modification time do. A cache that cannot be used is done
-    without; `notes` tells of it. Not to be shared between threads; processes may share the file.
+    An entry holds as long as the file's size and modification time do, and none is kept of a file that was written
+    less than two seconds before. A cache that cannot be used is done without; `notes` tells of it. Not to be shared
+    between threads; processes may share the file.
 
     Args:
         path: the sqlite file; None for ``$ANYSIZE_CACHE/index.sqlite`` or ``~/.cache/anysize/index.sqlite``.
@@ -147,7 +147,7 @@ class SizeIndex:
 
         Args:
             paths: files, or images within others.
-            workers: threads, and of thousands of files as many processes; None for `default_workers`.
+            workers: threads; None for `default_workers`.
             max_image_pixels: height x width above which a file is a problem.
             progress: told how far it is, every half second and at the end.
         """
@@ -173,56 +173,40 @@ class SizeIndex:
         progress: Progress | None,
     ) -> list[_Found | FileProblem]:
         workers = max(1, default_workers() if workers is None else workers)
-        # Threads: Pillow releases the interpreter lock while it decodes, and so does reading from disk. Headers
-        # are parsed under the lock: if there are many, each thread hands them on to a process of its own.
-        many = kind.name == _HEADER.name and len(paths) >= _MANY and all(isinstance(path, Path | str) for path in paths)
-        helpers = HeaderProcesses(workers) if many and workers > 1 else None
+        # Threads: reading from disk and decoding release the interpreter lock. Headers are parsed under it, and yet
+        # processes that parse them gained nothing: they cost as much to start and to talk to.
         results: list[_Found | FileProblem] = []
         pace = Pace(progress, len(paths))
         ahead: deque[_Block[_Found]] = deque()
-        try:
-            with ThreadPoolExecutor(workers) as pool:
-                try:
-                    for start in range(0, len(paths), _BLOCK):
-                        # One block is looked up while the one before is read.
-                        block = _Block(kind, paths[start : start + _BLOCK])
-                        self._begin(block, pool, helpers, max_image_pixels)
-                        ahead.append(block)
-                        if len(ahead) > 1:
-                            self._finish(ahead.popleft(), results, max_image_pixels, pace)
-                    while ahead:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for start in range(0, len(paths), _BLOCK):
+                    # One block is looked up while the one before is read.
+                    block = _Block(kind, paths[start : start + _BLOCK])
+                    self._begin(block, pool, max_image_pixels)
+                    ahead.append(block)
+                    if len(ahead) > 1:
                         self._finish(ahead.popleft(), results, max_image_pixels, pace)
-                finally:
-                    for block in ahead:
-                        block.cancel()
-        finally:
-            if helpers is not None:
-                helpers.close()
+                while ahead:
+                    self._finish(ahead.popleft(), results, max_image_pixels, pace)
+            finally:
+                for block in ahead:
+                    block.cancel()
         if paths:
             pace.finish(len(results))
         return results
 
-    def _begin(
-        self,
-        block: "_Block[_Found]",
-        pool: ThreadPoolExecutor,
-        helpers: HeaderProcesses | None,
-        max_image_pixels: int,
-    ) -> None:
+    def _begin(self, block: "_Block[_Found]", pool: ThreadPoolExecutor, max_image_pixels: int) -> None:
         """Look up what is known of the block, and have the rest read."""
         kind = block.kind
         for key, value in self._cache.get(kind.name, block.stamps).items():
             if (known := _unpacked(kind, value)) is not None:
                 block.found[key] = known
         missing = [key for key in block.items if key not in block.found]
-        if helpers is not None and 2 * len(missing) >= _BLOCK:
-            helpers.start()
-        else:
-            helpers = None
         for start in range(0, len(missing), kind.chunk):
             chunk = missing[start : start + kind.chunk]
             items = [block.items[key] for key in chunk]
-            block.chunks.append((chunk, pool.submit(_attempt_all, kind, items, max_image_pixels, helpers)))
+            block.chunks.append((chunk, pool.submit(_attempt_all, kind, items, max_image_pixels)))
 
     def _finish(
         self, block: "_Block[_Found]", results: list[_Found | FileProblem], max_image_pixels: int, pace: Pace
@@ -276,8 +260,13 @@ class _Block(Generic[_Found]):
         self.keys = [_key(path) for path in paths]
         self.items = dict(zip(self.keys, paths, strict=True))
         # Stamped before reading: a file that is written meanwhile is then known by its old stamp, and read
-        # again.
-        self.stamps = {key: stamp for key, item in self.items.items() if (stamp := _stamp(item)) is not None}
+        # again. One that was written a moment ago is not known by its stamp at all.
+        now = time.time_ns()
+        self.stamps = {
+            key: stamp
+            for key, item in self.items.items()
+            if (stamp := _stamp(item)) is not None and abs(now - stamp.mtime_ns) > _RACY_NS
+        }
         self.found: dict[bytes, _Found | ImageReadError] = {}
         self.chunks: list[tuple[list[bytes], Future[list[_Found | ImageReadError]]]] = []
 
@@ -309,23 +298,18 @@ def _packed(kind: _Kind[_Found], value: _Found | ImageReadError) -> dict[str, An
     return {"reason": value.reason} if isinstance(value, ImageReadError) else {"found": kind.pack(value)}
 
 
-def _attempt_all(
-    kind: _Kind[_Found], items: Sequence[_Item], max_image_pixels: int, helpers: HeaderProcesses | None
-) -> list[_Found | ImageReadError]:
-    results: list[Any] = []
-    if helpers is not None:  # of headers of files only
-        results += helpers.read([str(item) for item in items], max_image_pixels)
-        return results
+def _attempt_all(kind: _Kind[_Found], items: Sequence[_Item], max_image_pixels: int) -> list[_Found | ImageReadError]:
+    results: list[_Found | ImageReadError] = []
     with quiet_pillow:
         for item in items:
             try:
-                results.append(kind.read(Path(item) if isinstance(item, str) else item, max_image_pixels))
+                results.append(kind.read(item, max_image_pixels))
             except ImageReadError as error:
                 results.append(error)
     return results
 
 
-def _read_check(source: Path | ByteSource, max_image_pixels: int) -> ImageCheck:
+def _read_check(source: Path | str | ByteSource, max_image_pixels: int) -> ImageCheck:
     pixels, remark = images.read_with_remark(source, 3, max_image_pixels=max_image_pixels)
     # `decode` defines grey as the luma of the RGB image, so one decoding serves both.
     grey = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]

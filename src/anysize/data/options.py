@@ -25,8 +25,7 @@ class DataOptions:
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
     """Height x width above which an image is refused rather than decoded."""
     workers: int | None = None
-    """Threads that read headers and decode, of thousands of headers as many processes; None for one for each
-    processor, at most 16."""
+    """Threads that read headers and decode; None for one for each processor, at most 16."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.val_split < 1:

@@ -68,27 +68,30 @@ def _alone(file: Path) -> _Parts:
 
 
 def _by_name(root: Path) -> _Parts:
-    """The shards in one folder; their names may say train or val."""
+    """The shards in one folder; their names may say train, val or test."""
     names = _shards(root)
     words = {name: set(re.split(r"[^a-z]+", name.lower())) for name in names}
     train = [name for name in names if _TRAIN in words[name]]
     val = [name for name in names if words[name] & set(_VAL_NAMES)]
     ignored = _beside(root, names, CLASSES_FILE)
-    if not val:
+    held_out = [name for name in names if words[name] & set(_HELD_OUT) and name not in train and name not in val]
+    if not (train or val or held_out):
         return names, [None] * len(names), ignored, []
-    both, held_out = set(train) & set(val), [name for name in names if words[name] & set(_HELD_OUT)]
-    unclear = sorted(both | set(names) - set(train) - set(val) - set(held_out))
+    if len(held_out) == len(names):  # whoever gives nothing else means them: to evaluate on, say
+        note = f"the names of all shards in {root} say test, and they are used all the same"
+        return names, [None] * len(names), ignored, [note]
+    unclear = sorted(set(train) & set(val) | set(names) - {*train, *val, *held_out})
     if unclear or not train:
+        said = "val" if val else "train" if train else "test"
         shown = ", ".join(printable(name) for name in unclear) or "none is of train"
         raise LayoutError(
-            f"some names of the shards in {root} say val, and it is unclear what the others are: {shown}",
+            f"some names of the shards in {root} say {said}, and it is unclear what the others are: {shown}",
             hint="put train or val into the name of every shard, or give the folder of those that are meant",
         )
-    ignored += [
-        FileProblem(name, "a shard beside those of train and val, not used for training")
-        for name in held_out
-        if name not in train and name not in val
-    ]
+    ignored += [FileProblem(name, "a shard of test, not used for training") for name in held_out]
+    if not val:
+        note = f"the shards in {root} are named train and none val: the validation images are drawn from train"
+        return train, [None] * len(train), ignored, [note]
     splits: list[Split | None] = ["val" if name in val else "train" for name in [*train, *val]]
     return [*train, *val], splits, ignored, []
 
@@ -123,8 +126,15 @@ def _is_shard(name: str) -> bool:
 
 
 def _shards(folder: Path) -> list[str]:
-    """The names of the tar files in ``folder``, sorted; compressed ones too, to be refused."""
-    return sorted(entry.name for entry in folder.iterdir() if _is_shard(entry.name) and entry.is_file())
+    """The names of the tar files in ``folder``, sorted; compressed ones too, to be refused.
+
+    A link that points nowhere is taken, so that it is reported as a shard that cannot be opened.
+    """
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if _is_shard(entry.name) and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
+    )
 
 
 def _refuse_compressed(folder: Path, names: Sequence[str]) -> None:

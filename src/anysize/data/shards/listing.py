@@ -177,7 +177,9 @@ def _names_by_file(file: Path, used: Sequence[str]) -> dict[str, str]:
     known = set(names)
     if all(label in known for label in used):
         return {label: label for label in used}
-    found = {label: names[int(label)] for label in used if label.isdigit() and int(label) < len(names)}
+    # Not isdigit alone: it holds for other scripts' digits, and for ² and the like, which int() refuses.
+    numbers = {label: int(label) for label in used if label.isascii() and label.isdigit()}
+    found = {label: names[number] for label, number in numbers.items() if number < len(names)}
     unknown = [label for label in used if label not in found]
     if unknown:
         raise LayoutError(

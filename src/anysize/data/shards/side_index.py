@@ -160,15 +160,19 @@ def read_side_index(path: Path) -> SideIndex:
         prefix = file.read(len(_MAGIC) + 8)
         if prefix[:-8] != _MAGIC:
             raise ValueError("it is no index of shards")
-        head = file.read(int.from_bytes(prefix[-8:], "little"))
         num_bytes = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(prefix[-8:], "little")
+        if length > num_bytes - len(prefix):  # before anything of that length is asked of the memory
+            raise ValueError(f"it is damaged: {num_bytes:,} bytes cannot have a head of {length:,}")
+        head = file.read(length)
     try:
         content = json.loads(head)
         if content["version"] != _VERSION:
             raise ValueError(f"its version is {content['version']}, not {_VERSION}")
         entries = tuple(_entry(item) for item in content["shards"])
         labels = tuple(str(label) for label in content["labels"])
-    except (KeyError, TypeError, AttributeError) as error:
+    # JSON can nest more deeply than Python recurses, and knows Infinity, which is no integer.
+    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError("its head is damaged") from error
     offset = len(prefix) + len(head)
     num_images = sum(entry.num_images for entry in entries)
@@ -192,7 +196,7 @@ def _head(entries: Sequence[ShardEntry], labels: Sequence[str]) -> bytes:
 
 
 def _entry(item: dict[str, Any]) -> ShardEntry:
-    """Rebuilt from JSON; KeyError, TypeError or ValueError if it is not as it was written."""
+    """Rebuilt from JSON; KeyError, TypeError, OverflowError or ValueError if it is not as written."""
     cap, num_images = item["max_image_pixels"], int(item["num_images"])
     problems = tuple((int(row), str(reason)) for row, reason in item["problems"])
     if num_images < 0 or any(not 0 <= row < num_images for row, _ in problems):

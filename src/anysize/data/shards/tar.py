@@ -6,6 +6,7 @@ silence. The format: POSIX.1-2001 (pax), with GNU tar's long names.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import BinaryIO
 
 from anysize.data.problems import printable
@@ -15,6 +16,8 @@ __all__ = ["BLOCK_BYTES", "Member", "TarError", "parse_member", "read_members"]
 BLOCK_BYTES = 512
 
 _MOST_EXTENDED_BYTES = 1 << 20
+_MOST_EXTENDED_HEADERS = 16
+_MOST_LENGTH_DIGITS = 7  # of a record within one
 _DIRECTORY = b"5"
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _REFUSED = {
@@ -96,13 +99,15 @@ def parse_member(file: BinaryIO) -> Member:
     start = position = file.tell()
     name: str | None = None
     num_bytes: int | None = None
-    while True:
+    for number in count():
         head = file.read(BLOCK_BYTES)
         _require_header(head, position)
         kind, length = head[156:157], _number(head[124:136], position)
         position += BLOCK_BYTES
         if kind not in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
             break
+        if number == _MOST_EXTENDED_HEADERS:
+            raise TarError(f"damaged: more than {number} extended headers before the member at byte {start:,}")
         if length > _MOST_EXTENDED_BYTES:
             raise TarError(f"damaged: an extended header of {length:,} bytes at byte {position - BLOCK_BYTES:,}")
         content = file.read(_padded(length))[:length]
@@ -178,15 +183,17 @@ def _text(raw: bytes) -> str:
 def _pax_fields(content: bytes, position: int) -> dict[str, str]:
     """The records "LENGTH KEY=VALUE\\n" of an extended header."""
     fields: dict[str, str] = {}
-    while content:
-        digits, _, _ = content.partition(b" ")
-        length = int(digits) if digits.isdigit() and len(digits) < 8 else 0
-        record = content[len(digits) + 1 : length - 1]
-        if not len(digits) + 1 < length <= len(content) or b"=" not in record:
+    start = 0
+    while start < len(content):  # by offset: to cut off each record would copy all that is left
+        digits, _, _ = content[start : start + _MOST_LENGTH_DIGITS + 1].partition(b" ")
+        end = start + (int(digits) if digits.isdigit() and len(digits) <= _MOST_LENGTH_DIGITS else 0)
+        first = start + len(digits) + 1
+        record = content[first : end - 1]
+        if not first < end <= len(content) or content[end - 1] != ord("\n") or b"=" not in record:
             raise TarError(f"damaged: an extended header before byte {position:,} cannot be read")
         key, _, value = record.partition(b"=")
         fields[_text(key)] = _text(value)
-        content = content[length:]
+        start = end
     return fields
 
 

@@ -3,7 +3,6 @@
 import ctypes
 import hashlib
 import json
-import math
 import platform
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from torch import nn
 
 from anysize.atomic import write_text
 from anysize.data.cache import default_cache_folder
+from anysize.version import __version__
 
 __all__ = ["Store", "circumstances"]
 
@@ -37,8 +37,7 @@ class Store:
         entry = _read(self._path).get(key)
         if not isinstance(entry, dict):
             return None
-        sound = all(isinstance(value, int | float) and math.isfinite(value) and value >= 0 for value in entry.values())
-        return entry if sound else None
+        return entry if all(_is_figure(value) for value in entry.values()) else None
 
     def remember(self, key: str, figures: Mapping[str, float]) -> None:
         """Keep ``figures`` under ``key``. A cache that cannot be written is done without; a damaged one begins anew."""
@@ -53,6 +52,11 @@ class Store:
         return default_cache_folder() / self._name
 
 
+def _is_figure(value: object) -> bool:
+    # A bool is an int for Python, and an int may be larger than any float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
+
+
 def circumstances(
     model: nn.Module, device: torch.device, *, optimizer: torch.optim.Optimizer | None, **mode: object
 ) -> str:
@@ -61,29 +65,62 @@ def circumstances(
     Not of how much is available: that changes, and limits are worked out anew each time.
 
     Args:
-        model: its classes and the shapes of its tensors count, its weights do not.
+        model: its classes, their plain attributes, the shapes of its tensors and which of them are trained count; its
+            weights do not.
         device: its kind, and its memory in all.
-        optimizer: its class counts.
+        optimizer: its class and its options count, but for the learning rate.
         mode: anything else, as plain values: training, memory format, checkpointing, the format of the figures.
     """
     shapes = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in model.state_dict().items()]
-    # With their arguments: a dilation or a stride changes the maps, and no shape of a weight.
-    modules = [(name, type(module).__name__, module.extra_repr()) for name, module in model.named_modules()]
     content = [
-        modules,
+        [(name, *_describe_module(module)) for name, module in model.named_modules()],
         shapes,
+        [name for name, parameter in model.named_parameters() if parameter.requires_grad],
         _describe(device),
-        None if optimizer is None else type(optimizer).__name__,
+        None if optimizer is None else _describe_optimizer(optimizer),
         sorted((name, str(value)) for name, value in mode.items()),
         torch.__version__,
+        __version__,
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _describe_module(module: nn.Module) -> tuple[str, str, list[tuple[str, str]]]:
+    """Its class, its arguments (a dilation or a stride changes the maps, and no shape of a weight), its attributes."""
+    kind = type(module)
+    attributes = [(name, _plain(value)) for name, value in vars(module).items() if not name.startswith("_")]
+    # The mode of the measurement is told apart already.
+    shown = sorted((name, text) for name, text in attributes if text is not None and name != "training")
+    return f"{kind.__module__}.{kind.__qualname__}", module.extra_repr(), shown
+
+
+def _describe_optimizer(optimizer: torch.optim.Optimizer) -> list[object]:
+    kind = type(optimizer)
+    options = [
+        sorted((name, text) for name, value in group.items() if (text := _plain(value)) is not None)
+        for group in optimizer.param_groups
+    ]
+    # A schedule moves the learning rate, and leaves what it began with.
+    return [
+        f"{kind.__module__}.{kind.__qualname__}",
+        [[option for option in group if option[0] not in ("lr", "initial_lr")] for group in options],
+    ]
+
+
+def _plain(value: object) -> str | None:
+    """What a number, a word or a row of them is written as; None for anything else."""
+    if value is None or isinstance(value, bool | int | float | str | torch.dtype):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        parts = [_plain(item) for item in value]
+        return None if None in parts else repr(parts)
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

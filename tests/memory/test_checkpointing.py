@@ -1,13 +1,17 @@
 """Activation checkpointing changes nothing but memory: values, gradients, running statistics and random numbers."""
 
 import copy
+import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
+from anysize.errors import TrainingError
 from anysize.losses import cross_entropy
 from anysize.memory import disable_checkpointing, enable_checkpointing, is_checkpointed
 from anysize.memory.checkpointing import _runs
@@ -60,11 +64,61 @@ def plain_sequence() -> nn.Module:
     return nn.Sequential(nn.Sequential(*layers), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
 
 
+class Added(nn.Sequential):
+    """A sequence that does more than its layers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class Counting(nn.Module):
+    """Has a state of its own, which its result depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return self.relu(self.conv(x)) * (1 + self.passes)
+
+
+class BeginsInPlace(nn.Module):
+    """Overwrites what it is called with."""
+
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.act, self.conv = kind(inplace=True), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.act(x))
+
+
+IN_PLACE = (nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.ReLU)
+
+
+def blocks_of(block: Callable[[], nn.Module]) -> nn.Module:
+    """Two blocks between a stem and a head."""
+    layers = [nn.Conv2d(3, 8, 3, padding=1), block(), block()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+
+
+def begins_in_place(kind: type[nn.Module]) -> nn.Module:
+    sequence = nn.Sequential(kind(inplace=True), nn.Conv2d(8, 8, 3, padding=1))
+    return blocks_of(lambda: nn.Sequential(BeginsInPlace(kind), copy.deepcopy(sequence)))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "fcn_small": lambda: create_model("fcn_small", num_classes=3, in_channels=3, final_relu=False),
     "resnet9": lambda: create_model("resnet9", num_classes=3, in_channels=3, width=8),
     "residual": ResidualNet,
     "plain": plain_sequence,
+    "added": lambda: blocks_of(lambda: Added(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())),
+    "spectral": lambda: blocks_of(lambda: nn.Sequential(spectral_norm(nn.Conv2d(8, 8, 3, padding=1)), nn.ReLU())),
+    "counting": lambda: blocks_of(Counting),
+    **{f"{kind.__name__} first": partial(begins_in_place, kind) for kind in IN_PLACE},
 }
 
 
@@ -114,7 +168,9 @@ def test_names_copies_and_evaluation() -> None:
     assert list(model.state_dict()) == names
     assert [type(module).__name__ for module in model.modules()] == [kind.__name__ for kind in kinds]
     assert isinstance(model.layer1[0], Block)
+    assert [type(module).__qualname__ for module in model.modules()] == [kind.__qualname__ for kind in kinds]
     other = copy.deepcopy(model)
+    assert is_checkpointed(other)
     with torch.no_grad():
         other.conv1.weight.zero_()
         other.layer1[0].conv1.weight.zero_()
@@ -125,6 +181,41 @@ def test_names_copies_and_evaluation() -> None:
     assert [type(module) for module in model.modules()] == kinds
     assert not is_checkpointed(model)
     assert torch.equal(model(images), own)
+
+
+def test_to_a_file_and_back() -> None:
+    model = ResidualNet()
+    enable_checkpointing(model)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    other = torch.load(file, weights_only=False)
+    assert enable_checkpointing(other) == 0
+    images = torch.rand(2, 3, 9, 9)
+    assert torch.equal(other.eval()(images), model.eval()(images))
+    disable_checkpointing(other)
+    assert type(other.layer1[0]) is Block
+
+
+def test_a_block_that_overwrites_its_input_unannounced() -> None:
+    class Adds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x *= 2
+            return self.relu(self.conv(x))
+
+    model = blocks_of(Adds)
+    enable_checkpointing(model)
+    for kind in ("tensor", "batch"):
+        with pytest.raises(TrainingError) as raised:
+            model(images_of(kind).float())
+        assert str(raised.value) == (
+            "the block Adds overwrites what it is called with, so activation checkpointing cannot run it a second "
+            "time\nhint: --checkpointing off; or write x = x + y instead of x += y where the block begins"
+        )
 
 
 def test_the_activations_of_a_deep_network_are_not_kept() -> None:

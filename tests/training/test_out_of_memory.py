@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from anysize.console import Console
-from anysize.errors import ImageSizeError
+from anysize.errors import ImageSizeError, TrainingError
 from anysize.inference import EvalConfig
 from anysize.inference.evaluate import evaluate
 from anysize.inference.parts import Parts
 from anysize.loading import Normalisation, RawBatch
 from anysize.memory import enable_checkpointing, is_checkpointed, is_out_of_memory
+from anysize.memory.peaks import traced_rise
 from anysize.ragged import RaggedBatch, RaggedGroup
 from anysize.training import TrainConfig
 from anysize.training import run as run_module
@@ -126,15 +127,16 @@ def test_the_update_is_that_of_the_whole_step(where: str, order: int) -> None:
     """Also when the passes that fit come first: what they added to the gradient is kept."""
     whole, hungry = network("plain"), Hungry(network("plain"), most=800, where=where)
     lines: list[str] = []
-    passes = Passes(10_000, report=lines.append)
+    passes = Passes(4_000, report=lines.append)
     expected, found = one_step(whole, Passes(10_000)), one_step(hungry, passes, order=order)
     for name, tensor in state_of(whole).items():
         torch.testing.assert_close(state_of(hungry)[name], tensor, rtol=0, atol=1e-6)
     assert (found.num_images, found.num_right, found.num_real) == (8, expected.num_right, expected.num_real)
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
     split = [600, 560, 500, 400]
-    assert hungry.passes == ([*split, 432, 256] if order == 1 else [256, 432, *split])
-    assert found.num_canvas == sum(hungry.passes)
+    # The step begins anew each time, so passes that came before the one that failed are done again.
+    assert hungry.passes == ([*split, 432, 256] if order == 1 else [256, 432] * 3 + split)
+    assert found.num_canvas == sum(split) + 432 + 256
     assert passes.max_pixels == 600
     assert lines == [
         "out of memory on cpu: 4 images on 3,000 pixels of canvas did not fit at once; they are done again with at "
@@ -153,7 +155,7 @@ def test_a_pass_that_failed_leaves_no_trace(kind: str, where: str) -> None:
     together = kind == "batch norm"
     hungry = Hungry(network(kind), most=1844, where=where)  # half of all: one halving suffices
     lines: list[str] = []
-    passes = Passes(10_000, together=together, report=lines.append)
+    passes = Passes(5_000, together=together, report=lines.append)
     one_step(hungry, passes, steps=2)
     assert passes.max_pixels == (1844 if together else 1500)
     careful = Hungry(network(kind), most=10_000)
@@ -179,7 +181,7 @@ def test_an_image_that_does_not_fit_by_itself() -> None:
 def test_checkpointing_comes_to_help_an_image_that_does_not_fit() -> None:
     hungry, whole = Hungry(network("batch norm"), most=500), network("batch norm")
     lines: list[str] = []
-    one_step(hungry, Passes(10_000, may_checkpoint=True, report=lines.append))
+    one_step(hungry, Passes(4_000, may_checkpoint=True, report=lines.append))
     one_step(whole, Passes(600))
     for name, tensor in state_of(whole).items():
         torch.testing.assert_close(state_of(hungry)[name], tensor, rtol=0, atol=1e-6)
@@ -191,8 +193,9 @@ def test_checkpointing_comes_to_help_an_image_that_does_not_fit() -> None:
     other = Hungry(nn.Sequential(network("plain")), most=500)
     enable_checkpointing(other)
     passes = Passes(10_000, may_checkpoint=True)
+    passes.shrink([raw_batch([(30, 20)])], other, CPU)  # as it was
     with pytest.raises(ImageSizeError) as raised:
-        passes.again(raw_batch([(30, 20)]).split(1)[:1], other, CPU)  # type: ignore[arg-type]
+        passes.shrink([raw_batch([(30, 20)])], other, CPU)
     assert str(raised.value) == (
         "0 is 30x20 (height x width) and does not fit by itself into the memory of cpu, with activation "
         "checkpointing\nhint: --max-side 21 (half the pixels), a smaller network, or more memory"
@@ -230,23 +233,119 @@ def test_splitting_loses_nothing() -> None:
                 assert torch.equal(part.canvas[place, :, :height, :width], raw.canvas[index, :, :height, :width])
 
 
-@pytest.mark.parametrize(
-    ("error", "answer"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), True),
-        (MemoryError(), True),
-        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."), True),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_what_a_shortage_looks_like(error: Exception, answer: bool) -> None:
-    assert is_out_of_memory(error) == answer
-    wrapped = ValueError("in part 3")
-    wrapped.__cause__ = error
-    assert is_out_of_memory(wrapped) == answer
+def raw_small() -> RawBatch:
+    return raw_batch([(8, 8), (8, 8)])
+
+
+def step_of(model: nn.Module, passes: Passes, batches: list[RawBatch], optimizer: Any = None) -> StepSums:
+    return train_step(
+        model, optimizer or torch.optim.SGD(model.parameters(), lr=0.1), batches, Normalisation((0.0,) * 3, (1.0,) * 3),
+        device=CPU, channels_last=True, passes=passes, label_smoothing=0.0, name_of=str,
+    )  # fmt: skip
+
+
+class Fails(nn.Module):
+    """Fails in the calls of these numbers, each with what it is given."""
+
+    def __init__(self, *calls: int, said: str = "out of memory") -> None:
+        super().__init__()
+        self.network, self.calls, self.said, self.number = network("plain"), calls, said, 0
+
+    def forward(self, images: Any) -> Any:
+        self.number += 1
+        if self.number in self.calls or not self.calls:
+            raise RuntimeError(self.said)
+        return self.network(images)
+
+
+def test_a_small_pass_that_fails_does_not_lower_the_limit_of_the_run() -> None:
+    lines: list[str] = []
+    passes = Passes(50_000_000, report=lines.append)
+    step_of(Fails(1), passes, [raw_small()])
+    assert passes.max_pixels == 50_000_000
+    assert lines == [
+        "out of memory on cpu: 2 images on 128 pixels of canvas did not fit at once, far fewer than the 50,000,000 "
+        "that may go together; memory that was held for reuse is given back, and the step is done again"
+    ]
+    model = Fails(1, 2)  # again as it was: then the step in halves, and the next step whole
+    step_of(model, passes, [raw_small()])
+    assert (passes.max_pixels, model.number) == (50_000_000, 4)
+    assert lines[2] == (
+        "out of memory on cpu: 2 images on 128 pixels of canvas did not fit at once; the step is done again with at "
+        "most 64 pixels at once"
+    )
+    model.calls = (-1,)
+    step_of(model, passes, [raw_batch([(30, 20)] * 2)])
+    assert model.number == 5
+    step_of(Fails(1, 2), passes, [raw_small()])  # larger passes have gone through: not the fault of this one
+    assert passes.max_pixels == 50_000_000
+
+
+def test_a_limit_that_is_far_too_high_gives_way() -> None:
+    hungry = Hungry(network("plain"), most=800)
+    lines: list[str] = []
+    passes = Passes(50_000_000, report=lines.append)
+    one_step(hungry, passes)
+    assert passes.max_pixels == 50_000_000
+    one_step(hungry, passes)
+    assert passes.max_pixels == 600
+    before = len(lines)
+    one_step(hungry, passes)
+    assert len(lines) == before
+
+
+def test_no_words_lead_to_an_endless_loop() -> None:
+    for most in (100, 50_000_000):
+        with pytest.raises(ImageSizeError) as raised:
+            step_of(Fails(said="could not create a primitive"), Passes(most, may_checkpoint=True), [raw_small()])
+        assert str(raised.value).splitlines()[0] == (
+            "0 is 8x8 (height x width) and does not fit by itself into the memory of cpu, with activation "
+            "checkpointing (torch says: could not create a primitive)"
+        )
+
+
+def test_a_shortage_in_the_update_is_said() -> None:
+    class Greedy(torch.optim.SGD):
+        def step(self, _: Any = None) -> Any:
+            take_too_much()
+
+    model = network("plain")
+    with pytest.raises(TrainingError) as raised:
+        step_of(model, Passes(10_000), [raw_small()], Greedy(model.parameters(), lr=0.1))
+    assert str(raised.value) == (
+        "out of memory on cpu, in the update by Greedy; some weights may be updated and others not\nhint: --resume "
+        "goes on from the last checkpoint; a lower --max-pixels, --opt sgd (no state, or less) or a smaller network "
+        "leaves more memory"
+    )
+
+
+def test_a_shortage_between_the_passes_and_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, model = network("plain"), network("plain")
+    step_of(whole, Passes(10_000), batches())
+    norm, calls = torch.nn.utils.get_total_norm, []
+
+    def once(gradients: Any) -> Any:
+        calls.append(len(gradients))
+        if len(calls) == 1:
+            take_too_much()
+        return norm(gradients)
+
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", once)
+    step_of(model, Passes(10_000), batches())
+    assert len(calls) == 2
+    for name, tensor in state_of(whole).items():
+        torch.testing.assert_close(state_of(model)[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_nothing_is_copied_while_nothing_fails() -> None:
+    """A second set of gradients would not be in what `auto` measures."""
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten(), nn.Linear(768, 4000))
+
+    def work(count: int) -> Callable[[], object]:
+        return lambda: step_of(model, Passes(64), [raw_batch([(8, 8)], number) for number in range(count)])
+
+    one, several = (traced_rise(work(count)) for count in (1, 3))
+    assert several < one + 4 * 768 * 4000 * 1.5  # the gradient of one pass, while it is added to the others
 
 
 def test_torch_says_so_itself() -> None:
@@ -319,7 +418,7 @@ def test_a_run_that_is_short_of_memory(stripes: Path, tmp_path: Path, hungry_run
     train(config, console=said)
     events = [json.loads(line) for line in (tmp_path / "short" / "events.jsonl").read_text().splitlines()]
     shortages = [event["message"] for event in events if event["event"] == "out of memory"]
-    assert 1 <= len(shortages) <= 4
+    assert 1 <= len(shortages) <= 8  # the first two steps learn that the limit is far too high
     assert set(shortages) <= set(said.lines)
     before = len(shortages)
     again = Said()
@@ -329,6 +428,21 @@ def test_a_run_that_is_short_of_memory(stripes: Path, tmp_path: Path, hungry_run
     for ours, theirs in zip(table_of(tmp_path / "short"), table_of(plain.run), strict=True):
         for column in ("train_loss", "val_loss"):
             assert float(ours[column]) == pytest.approx(float(theirs[column]), abs=1e-4)
+
+
+def test_checkpointing_that_came_on_is_on_when_resumed(
+    stripes: Path, tmp_path: Path, hungry_runs: Callable[[int], None]
+) -> None:
+    """Before the first step, which would else run out of memory again."""
+    hungry_runs(700)
+    options = {"model": "resnet9", "model_kwargs": ("width=4",), "epochs": 1, "max_pixels": 4000}
+    said = Said()
+    train(quick(stripes, tmp_path / "run", **options), console=said)
+    assert any("activation checkpointing is on from here" in line for line in said.lines)
+    again = Said()
+    train(TrainConfig(resume=tmp_path / "run", epochs=2), console=again)
+    assert "activation checkpointing is on, as it was" in again.lines
+    assert not any("does not fit" in line for line in again.lines)
 
 
 def test_auto_is_resolved_in_training_and_evaluation(stripes: Path, tmp_path: Path) -> None:
@@ -365,6 +479,7 @@ def test_the_largest_image_is_that_of_any_epoch(stripes: Path, tmp_path: Path, m
     train(config, console=QUIET)
     (setup,) = setups
     largest = largest_image(config, setup.train, setup.val)
-    drawn = [-(-setup.train.sizes(epoch) // config.multiple_of) * config.multiple_of for epoch in range(4)]
-    assert largest.pixels == max(int(sizes.prod(axis=1).max()) for sizes in drawn)
+    drawn = [-(-setup.train.sizes(epoch) // config.multiple_of) * config.multiple_of for epoch in range(40)]
+    most = max(int(sizes.prod(axis=1).max()) for sizes in drawn)
+    assert most <= largest.pixels <= 1.2 * most
     assert isinstance(setup.model(RaggedBatch.from_images([torch.rand(3, *largest.canvas)])), Tensor)

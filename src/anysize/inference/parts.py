@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anysize.errors import ImageSizeError
 from anysize.loading import RawBatch
-from anysize.memory import free_memory, is_out_of_memory
+from anysize.memory import doubtful_words, free_memory, is_out_of_memory
 
 __all__ = ["Parts"]
 
@@ -42,20 +42,20 @@ class Parts:
             waiting = deque([whole] if self.max_pixels is None else whole.split(self.max_pixels))
             while waiting:
                 raw = waiting.popleft()
-                result = _try(answer, raw)
+                result, said = _try(answer, raw)
                 if result is not None:
                     yield raw, result
                     continue
                 free_memory(device)
-                limit = self.max_pixels = self._halved(raw, device)
+                limit = self.max_pixels = self._halved(raw, device, said)
                 waiting = deque(piece for batch in (raw, *waiting) for piece in batch.split(limit))
 
-    def _halved(self, raw: RawBatch, device: torch.device) -> int:
+    def _halved(self, raw: RawBatch, device: torch.device, said: str) -> int:
         if len(raw.indices) == 1:
             height, width = raw.sizes[0]
             raise ImageSizeError(
                 f"{self.name_of(raw.indices[0])} is {height}x{width} (height x width) and does not fit by itself into "
-                f"the memory of {device}",
+                f"the memory of {device}{said}",
                 hint="leave it out, resize it, or use a device with more memory (--device)",
             )
         limit = max(raw.num_canvas // 2, 1)
@@ -68,10 +68,11 @@ class Parts:
         return limit
 
 
-def _try(answer: Callable[[RawBatch], Tensor], raw: RawBatch) -> Tensor | None:
+def _try(answer: Callable[[RawBatch], Tensor], raw: RawBatch) -> tuple[Tensor | None, str]:
+    """Return the answer, or None where memory ran out; while the error lives, so does every tensor of the pass."""
     try:
-        return answer(raw)
+        return answer(raw), ""
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        return None
+        return None, doubtful_words(error)

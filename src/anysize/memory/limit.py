@@ -1,7 +1,7 @@
 """The limit of pixels a pass that suits a network, a device and the largest image: what ``--max-pixels auto`` means."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from anysize.memory.available import available_bytes, free_memory
 from anysize.memory.checkpointing import disable_checkpointing, enable_checkpointing, is_checkpointed
 from anysize.memory.measure import MAX_ELEMENTS, MemoryUse, Rehearsal, measure_memory, most_elements
 from anysize.memory.remembered import circumstances, recall, remember
-from anysize.memory.search import SHARE, fitting_pixels, most_images, refined
+from anysize.memory.search import SHARE, fitting_pixels, most_images
 from anysize.memory.shortage import is_out_of_memory
 
 __all__ = ["LargestImage", "PixelLimit", "check_elements", "choose_limit"]
@@ -108,13 +108,16 @@ def choose_limit(
 
 
 def _limit(situation: _Situation, largest: LargestImage) -> PixelLimit:
-    use = _use(situation, largest)
+    use = _use(situation)
     free_memory(situation.device)
     available = available_bytes(situation.device)
-    return PixelLimit(fitting_pixels(use, available), use, available)
+    if situation.device.type == "cpu":
+        return PixelLimit(fitting_pixels(use, available), use, available)
+    return PixelLimit(_tried(situation, use, largest.canvas, available), use, available)
 
 
-def _use(situation: _Situation, largest: LargestImage) -> MemoryUse:
+def _use(situation: _Situation) -> MemoryUse:
+    """What is measured, or was. Nothing in it comes from how much memory is there today."""
     key = circumstances(
         situation.model,
         situation.device,
@@ -123,40 +126,37 @@ def _use(situation: _Situation, largest: LargestImage) -> MemoryUse:
         in_channels=situation.in_channels,
         channels_last=situation.channels_last,
         checkpointed=is_checkpointed(situation.model),
-        loading_bytes=situation.loading_bytes,
-        tried=largest.canvas if situation.device.type != "cpu" else None,
     )
-    known = recall(key)
-    if known is not None:
-        return known
-    use = measure_memory(
-        situation.model,
-        in_channels=situation.in_channels,
-        training=situation.training,
-        optimizer=situation.optimizer,
-        channels_last=situation.channels_last,
-    )
+    use = recall(key)
+    if use is None:
+        use = measure_memory(
+            situation.model,
+            in_channels=situation.in_channels,
+            training=situation.training,
+            optimizer=situation.optimizer,
+            channels_last=situation.channels_last,
+        )
+        remember(key, use)
     if situation.device.type == "cpu":
-        use = MemoryUse(use.bytes_fixed, use.bytes_per_pixel + situation.loading_bytes, use.elements_per_pixel)
-    else:
-        use = _tried(situation, use, largest.canvas)
-    remember(key, use)
+        return replace(use, bytes_per_pixel=use.bytes_per_pixel + situation.loading_bytes)
     return use
 
 
-def _tried(situation: _Situation, use: MemoryUse, canvas: tuple[int, int]) -> MemoryUse:
+def _tried(situation: _Situation, use: MemoryUse, canvas: tuple[int, int], available: int) -> int:
     """Try the worst canvas itself: a device of its own may run out of memory without harm to anyone else.
 
-    The allocator's gaps and the buffers of the kernels for just this canvas then are in the figures.
+    Returns:
+        Pixels a pass, for the memory that is there today: the allocator's gaps and the buffers of the kernels for just
+        this canvas have been met. Not even one image: one pixel less, so that whoever asks sees that it does not fit.
     """
-    device = situation.device
-    free_memory(device)
-    available = available_bytes(device)
     area = canvas[0] * canvas[1]
-    guess = fitting_pixels(use, available) // area
-    most = min(use.largest_canvas_pixels // area, max(2 * guess, 1))
+    pixels = fitting_pixels(use, available)
+    guess = pixels // area
+    # However much went through once, a pixel takes no less than was measured.
+    by_slope = int(SHARE * available / max(use.bytes_per_pixel, 1.0)) // area
+    most = min(use.largest_canvas_pixels // area, max(min(2 * guess, by_slope), 1))
     if most < 1:
-        return use
+        return pixels
     rehearsal = Rehearsal(
         situation.model,
         in_channels=situation.in_channels,
@@ -166,13 +166,12 @@ def _tried(situation: _Situation, use: MemoryUse, canvas: tuple[int, int]) -> Me
     )
 
     def fits(images: int) -> bool:
-        return _fits(rehearsal, _laid(images, canvas, rehearsal.grouped), device)
+        return _fits(rehearsal, _laid(images, canvas, rehearsal.grouped), situation.device)
 
     found = most_images(fits, guess, most)
     if found == guess:
-        return use
-    # Not even one: then just less than one, so that whoever asks sees that it does not fit.
-    return refined(use, found * area if found else area - 1, available)
+        return pixels
+    return found * area if found else min(pixels, area - 1)
 
 
 def _laid(images: int, canvas: tuple[int, int], grouped: bool) -> list[tuple[int, int, int]]:

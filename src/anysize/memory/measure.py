@@ -131,6 +131,11 @@ class Rehearsal:
         tensors = (value for values in state.values() for value in values.values() if isinstance(value, Tensor))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
+    def gradient_bytes(self) -> int:
+        """Bytes of the gradients, which are there from the first pass of a step on, while the next ones run."""
+        trained = (p for p in self._model.parameters() if self._training and p.requires_grad)
+        return sum(parameter.numel() * parameter.element_size() for parameter in trained)
+
     def elements_per_pixel(self, canvases: Sequence[Canvas]) -> float:
         """Run one pass; return the elements of its largest tensor as a multiple of the smallest canvas' pixels."""
         with _Largest({parameter.numel() for parameter in self._model.parameters()}) as largest:
@@ -202,7 +207,7 @@ def measure_memory(
             break
         side *= 2
     fixed, per_pixel = fit_line(points)
-    return MemoryUse(round(fixed) + rehearsal.state_bytes(), per_pixel, elements)
+    return MemoryUse(round(fixed) + rehearsal.state_bytes() + rehearsal.gradient_bytes(), per_pixel, elements)
 
 
 def fit_line(points: Sequence[tuple[int, int]]) -> tuple[float, float]:

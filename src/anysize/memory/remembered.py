@@ -10,7 +10,7 @@ from anysize.memory.measure import MemoryUse
 
 __all__ = ["circumstances", "recall", "remember"]
 
-_FORMAT = 2  # raised whenever the way of measuring changes
+_FORMAT = 3  # raised whenever the way of measuring changes
 _STORE = remembered.Store("memory.json")
 
 
@@ -25,9 +25,11 @@ def recall(key: str) -> MemoryUse | None:
     """Return what is remembered under ``key``, or None."""
     entry = _STORE.recall(key)
     try:
-        return None if entry is None else MemoryUse(**entry)  # type: ignore[arg-type]  # JSON keeps integers apart
+        use = None if entry is None else MemoryUse(**entry)  # type: ignore[arg-type]  # JSON keeps integers apart
     except TypeError:
         return None
+    # Every pass takes something for each pixel: zeros are no figures.
+    return use if use is not None and min(use.bytes_per_pixel, use.elements_per_pixel) > 0 else None
 
 
 def remember(key: str, use: MemoryUse) -> None:

@@ -1,11 +1,10 @@
 """From what a pass takes and what a device has to how much may go through at once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from anysize.memory.measure import MemoryUse
 
-__all__ = ["fitting_pixels", "images_that_fit", "most_images", "refined"]
+__all__ = ["fitting_pixels", "images_that_fit", "most_images"]
 
 SHARE = 0.9
 """Of the available memory: the rest is for what comes and goes, and for what was not measured."""
@@ -55,8 +54,3 @@ def most_images(fits: Callable[[int], bool], guess: int, most: int) -> int:
         if good == most:
             break
     return good
-
-
-def refined(use: MemoryUse, pixels: int, num_bytes: int) -> MemoryUse:
-    """The use that makes `fitting_pixels` answer ``pixels``, which were tried, for ``num_bytes``."""
-    return replace(use, bytes_per_pixel=max(SHARE * num_bytes - use.bytes_fixed, 1.0) / (pixels * _GAPS))

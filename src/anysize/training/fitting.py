@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from anysize.console import Console
-from anysize.data import ImageDataset
+from anysize.data import Augmentation, ImageDataset
+from anysize.data.augment import draw_geometry
 from anysize.memory import LargestImage, check_elements, choose_limit, enable_checkpointing, is_checkpointed
 from anysize.training.config import TrainConfig
 
-__all__ = ["fit_to_memory", "largest_image"]
-
-_ENOUGH_DRAWS = 1_000_000  # sizes drawn to find the largest; a large data set comes close to it in few epochs
+__all__ = ["fit_to_memory", "largest_image", "largest_sides"]
 
 
 def fit_to_memory(
@@ -60,12 +60,49 @@ def fit_to_memory(
 
 
 def largest_image(config: TrainConfig, train: ImageDataset, val: ImageDataset) -> LargestImage:
-    """Find the image that gets the largest canvas in any epoch, as augmentation draws them."""
-    epochs = min(config.epochs, max(_ENOUGH_DRAWS // len(train), 1))
+    """Find the image that may get the largest canvas in any epoch, whatever augmentation draws."""
     found = []
-    for dataset, multiple_of, epoch in [(val, 1, 0), *((train, config.multiple_of, epoch) for epoch in range(epochs))]:
-        canvases = -(-dataset.sizes(epoch) // multiple_of) * multiple_of
+    for dataset, multiple_of in ((val, 1), (train, config.multiple_of)):
+        sides = largest_sides(
+            dataset.table.sizes,
+            dataset.augmentation,
+            max_side=dataset.max_side,
+            smallest_side=dataset.smallest_side,
+        )
+        canvases = -(-sides // multiple_of) * multiple_of
         index = int(np.argmax(canvases.prod(axis=1)))
         height, width = canvases[index].tolist()
         found.append(LargestImage(str(dataset.path(index)), (height, width)))
     return max(found, key=lambda image: image.pixels)
+
+
+def largest_sides(
+    native: NDArray[np.int64], augmentation: Augmentation | None, *, max_side: int | None, smallest_side: int
+) -> NDArray[np.int64]:
+    """Return (N, 2) heights and widths that `anysize.data.augment.draw_geometry` never exceeds, from its upper ends.
+
+    Drawing all epochs would take long, and drawing some of them would miss the largest.
+
+    Args:
+        native: (N, 2) heights and widths of the images.
+        augmentation: None for no variation.
+        max_side: images with a longer side are shrunk to it.
+        smallest_side: no side is made smaller.
+    """
+    plain = draw_geometry(
+        native, np.arange(len(native)), None, seed=0, epoch=0, max_side=max_side, smallest_side=smallest_side
+    ).sizes
+    if augmentation is None:
+        return plain
+    shrink = plain.max(axis=1, keepdims=True) / native.max(axis=1, keepdims=True)
+    stretch = np.sqrt([augmentation.aspect[1], 1 / augmentation.aspect[0]])  # of the height, of the width
+    sides = native * shrink * augmentation.scale[1] * stretch
+    # Against each side the other may be cropped most, and stretched least: the aspect is kept by what follows.
+    kept = np.maximum(np.floor(native * augmentation.crop), np.minimum(native, smallest_side))
+    aspect = native / np.maximum(kept[:, ::-1], 1) * stretch**2
+    # Where the other side comes out below the smallest one, both are enlarged until it is not.
+    sides = np.maximum(sides, np.minimum(plain, smallest_side)[:, ::-1] * aspect)
+    if max_side is not None:
+        sides = np.minimum(sides, np.minimum(aspect, 1) * max_side)
+    # Rounded up, with room for a half that is rounded away from it; what is not varied keeps its size.
+    return np.asarray(np.maximum(np.floor(sides + 0.5 + 1e-6), plain), dtype=np.int64)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from anysize.errors import ImageSizeError
 from anysize.loading import RawBatch
-from anysize.memory import Undo, enable_checkpointing, free_memory, is_checkpointed
+from anysize.memory import enable_checkpointing, is_checkpointed
 
-__all__ = ["Passes", "Pending"]
+__all__ = ["Passes"]
 
 
 @dataclass
@@ -32,52 +32,91 @@ class Passes:
     """Called with a line whenever memory has run out and something has changed."""
     name_of: Callable[[int], str] = str
     """File name of an image, for errors."""
+    has_updated: bool = field(default=False, init=False)
+    """Whether a step has come as far as its update."""
     _queue: deque[RawBatch] = field(default_factory=deque, init=False, repr=False)
+    _step_pixels: int = field(default=0, init=False, repr=False)
+    """The limit of the step that runs."""
+    _may_repeat: bool = field(default=True, init=False, repr=False)
+    """Whether the step that runs may still be done again as it was."""
+    _was_halved: bool = field(default=False, init=False, repr=False)
+    """Whether the step that runs, or one before it, was divided because of a small pass."""
+    _suspicious: bool = field(default=False, init=False, repr=False)
+    """The same of the steps before."""
+    _proven: int = field(default=0, init=False, repr=False)
+    """Canvas pixels of the largest pass that went through."""
+
+    def begin(self) -> None:
+        """A new step begins."""
+        self._step_pixels, self._may_repeat, self._suspicious = self.max_pixels, True, self._was_halved
 
     def divide(self, batches: Iterable[RawBatch]) -> Iterator[list[RawBatch]]:
-        """Give what goes through the network at once, in the order of ``batches``; after `again`, what is left anew."""
+        """Give what goes through the network at once, in the order of ``batches``."""
         self._queue.clear()
         source = iter(batches)
         while group := self._next(source):
             yield group
+            self._proven = max(self._proven, _pixels(group))  # whoever asks for the next one has done this one
 
     def _next(self, source: Iterator[RawBatch]) -> list[RawBatch]:
         group: list[RawBatch] = []
-        left = self.max_pixels
+        limit = left = min(self._step_pixels or self.max_pixels, self.max_pixels)
         while self.together or not group:
             if not self._queue:
-                self._queue.extend(piece for raw in _one(source) for piece in raw.split(self.max_pixels))
+                self._queue.extend(piece for raw in _one(source) for piece in raw.split(limit))
             if not self._queue or (group and self._queue[0].num_canvas > left):
                 break
             left -= self._queue[0].num_canvas
             group.append(self._queue.popleft())
         return group
 
-    def again(self, group: list[RawBatch], model: nn.Module, device: torch.device) -> None:
-        """Memory ran out on ``group``: halve the limit, and put the group back to be divided anew.
+    def shrink(self, group: list[RawBatch], model: nn.Module, device: torch.device, said: str = "") -> None:
+        """Memory ran out on ``group``, and the step will be done again: make its passes smaller.
+
+        A pass far below the limit that fails is more likely something else's fault, and one such must not slow down
+        the rest of the run: first the step is done again as it was, then with passes half as large as the one that
+        failed. The limit itself gives way to a pass above half of it, and to a second step of that kind, unless larger
+        passes have gone through.
+
+        Args:
+            group: what went through the network at once.
+            model: it went through.
+            device: where that is.
+            said: for the error, where the failure may have another reason.
 
         Raises:
             ImageSizeError: it is a single image, and nothing is left to try.
         """
-        num_images = sum(len(raw.indices) for raw in group)
-        pixels = sum(raw.num_canvas for raw in group)
+        num_images, pixels = sum(len(raw.indices) for raw in group), _pixels(group)
+        is_small = 2 * pixels < self.max_pixels
         met = f"out of memory on {device}: {num_images} images on {pixels:,} pixels of canvas did not fit at once"
-        if num_images == 1:
-            self._checkpoint(group[0], model, device)
-        else:
-            self.max_pixels = max(pixels // 2, 1)
-            price = (
-                "batch normalisation then takes its statistics over fewer images at a time"
-                if self.together
-                else "the update stays the same"
-            )
+        if is_small and self._may_repeat:
+            self._may_repeat = False
             self._say(
-                f"{met}; they are done again with at most {self.max_pixels:,} pixels at once, and so is all "
-                f"that follows ({price}). --max-pixels {self.max_pixels} does so from the start"
+                f"{met}, far fewer than the {self.max_pixels:,} that may go together; memory that was held for reuse "
+                "is given back, and the step is done again"
             )
-        self._queue = deque(piece for raw in (*group, *self._queue) for piece in raw.split(self.max_pixels))
+            return
+        if num_images == 1:
+            self._checkpoint(group[0], model, device, said)
+            return
+        self._step_pixels = max(pixels // 2, 1)
+        if is_small and (not self._suspicious or pixels <= self._proven):
+            self._was_halved = True
+            self._say(f"{met}; the step is done again with at most {self._step_pixels:,} pixels at once")
+            return
+        self.max_pixels = self._step_pixels
+        price = (
+            "batch normalisation then takes its statistics over fewer images at a time"
+            if self.together
+            else "the update stays the same"
+        )
+        self._say(
+            f"{met}; they are done again with at most {self.max_pixels:,} pixels at once, and so is all "
+            f"that follows ({price}). --max-pixels {self.max_pixels} does so from the start"
+        )
 
-    def _checkpoint(self, raw: RawBatch, model: nn.Module, device: torch.device) -> None:
+    def _checkpoint(self, raw: RawBatch, model: nn.Module, device: torch.device, said: str) -> None:
         (height, width), name = raw.sizes[0], self.name_of(raw.indices[0])
         met = f"{name} is {height}x{width} (height x width) and does not fit by itself into the memory of {device}"
         if self.may_checkpoint and not is_checkpointed(model) and enable_checkpointing(model):
@@ -90,11 +129,15 @@ class Passes:
         if not is_checkpointed(model):
             fixes.insert(0, "--checkpointing on")
         tried = ", with activation checkpointing" if is_checkpointed(model) else ""
-        raise ImageSizeError(f"{met}{tried}", hint=", ".join(fixes) + ", or more memory")
+        raise ImageSizeError(f"{met}{tried}{said}", hint=", ".join(fixes) + ", or more memory")
 
     def _say(self, line: str) -> None:
         if self.report is not None:
             self.report(line)
+
+
+def _pixels(group: list[RawBatch]) -> int:
+    return sum(raw.num_canvas for raw in group)
 
 
 def _one(source: Iterator[RawBatch]) -> Iterator[RawBatch]:
@@ -102,35 +145,3 @@ def _one(source: Iterator[RawBatch]) -> Iterator[RawBatch]:
     raw = next(source, None)
     if raw is not None:
         yield raw
-
-
-class Pending:
-    """What a pass must not lose if it fails: the gradients of the passes before it, buffers, random numbers.
-
-    Args:
-        model: about to run.
-        device: where it is.
-    """
-
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        self._parameters = list(model.parameters())
-        self._gradients: list[Tensor | None] = [parameter.grad for parameter in self._parameters]
-        for parameter in self._parameters:
-            parameter.grad = None  # the pass gets its own: half of one that failed could not be taken out of a sum
-        self._undo, self._device = Undo(model, device), device
-
-    def add(self) -> None:
-        """The pass is done: add its gradients to those before."""
-        pairs = [(p, g) for p, g in zip(self._parameters, self._gradients, strict=True) if g is not None]
-        both = [(p, g, p.grad) for p, g in pairs if p.grad is not None]
-        if both:
-            torch._foreach_add_([g for _, g, _ in both], [new for *_, new in both])
-        for parameter, gradient in pairs:
-            parameter.grad = gradient
-
-    def undo(self) -> None:
-        """The pass has failed: all is as it was before it, and what it held is free again."""
-        self._undo()
-        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            parameter.grad = gradient
-        free_memory(self._device)

@@ -29,6 +29,8 @@ class RunProgress:
     """Sums over those steps."""
     pass_pixels: tuple[int, int] | None = None
     """--max-pixels, and what a pass may really hold since memory ran out; None before the first step."""
+    checkpointing: bool = False
+    """Whether activation checkpointing is on, from the start or since an image did not fit."""
     rows: list[EpochRow] = field(default_factory=list)
     """One for each finished epoch."""
     best_epoch: int | None = None

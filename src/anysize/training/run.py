@@ -11,6 +11,7 @@ from anysize.errors import AnysizeError, UsageError
 from anysize.inference.classify import Classified, classify
 from anysize.inference.parts import Parts
 from anysize.loading import EpochPlanner
+from anysize.memory import enable_checkpointing, is_checkpointed
 from anysize.models import has_batch_statistics, save_model
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
 from anysize.training.config import TrainConfig
@@ -72,6 +73,8 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
             console.say(f"{folder.root} has finished its {config.epochs} epochs; a larger --epochs goes on with it")
         else:
             console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
+        if progress.checkpointing and config.checkpointing == "auto" and enable_checkpointing(setup.model):
+            console.say("activation checkpointing is on, as it was")
     else:
         folder.create()
     write_config(folder.config, dataclasses.replace(setup.config, resume=None))
@@ -188,6 +191,7 @@ class _Run:
                     )
                 )
                 progress.pass_pixels = (config.pixel_limit, self.passes.max_pixels)
+                progress.checkpointing = is_checkpointed(setup.model)
                 progress.step += 1
                 bar.advance(1, _status(progress))
                 if stop.requested:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -11,11 +12,13 @@ from torch import nn
 from anysize.errors import NonFiniteLossError, TrainingError
 from anysize.loading import Normalisation, RawBatch
 from anysize.losses import LossSum, cross_entropy
-from anysize.memory import is_out_of_memory
+from anysize.memory import Undo, doubtful_words, free_memory, is_out_of_memory
 from anysize.ragged import RaggedBatch, RaggedGroup
-from anysize.training.passes import Passes, Pending
+from anysize.training.passes import Passes
 
 __all__ = ["StepSums", "train_step"]
+
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -82,46 +85,120 @@ def train_step(
     Raises:
         NonFiniteLossError: the loss or its gradient is NaN or infinite; no parameter was updated.
         ImageSizeError: an image does not fit into memory by itself; no parameter was updated.
+        TrainingError: memory ran out in the update itself.
+    """
+    sums = StepSums()
+    started = time.perf_counter()
+    kept = _Kept(_timed(batches, sums))
+    undo = Undo(model, device)
+    passes.begin()
+
+    def run(group: list[RawBatch]) -> StepSums:
+        return _run_pass(
+            model,
+            [normalisation(raw, device, channels_last=channels_last) for raw in group],
+            _targets(group).to(device, non_blocking=True),
+            label_smoothing,
+        )
+
+    while True:
+        done, failed, said = _accumulate(model, optimizer, passes.divide(kept.all()), run, name_of)
+        if failed is None:
+            break
+        # The sum of the gradients may hold half of a pass, so the step begins anew, from the bytes of its images.
+        undo()
+        free_memory(device)
+        passes.shrink(failed, model, device, said)
+    if not (passes.has_updated or optimizer.state):
+        free_memory(device)  # the optimiser makes its state now, which takes as much as the weights, or twice
+    _update(optimizer, device)
+    passes.has_updated = True
+    sums.add(done)
+    sums.seconds = time.perf_counter() - started
+    return sums
+
+
+class _Kept:
+    """The micro-batches of a step, kept as bytes: they are given again, and then the ones that are still to come."""
+
+    def __init__(self, source: Iterator[RawBatch]) -> None:
+        self._source = source
+        self._met: list[RawBatch] = []
+
+    def all(self) -> Iterator[RawBatch]:
+        """From the first one."""
+        yield from tuple(self._met)
+        while (raw := next(self._source, None)) is not None:
+            self._met.append(raw)
+            yield raw
+
+
+def _accumulate(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    groups: Iterator[list[RawBatch]],
+    run: Callable[[list[RawBatch]], StepSums],
+    name_of: Callable[[int], str],
+) -> tuple[StepSums, list[RawBatch] | None, str]:
+    """Leave the gradient of the step in the parameters.
+
+    Returns:
+        Sums, and what went through the network when memory ran out (None: all is well), with what was said.
     """
     sums = StepSums()
     names: list[str] = []
-    started = time.perf_counter()
-    for group in passes.divide(_timed(batches, sums)):
-        pending = Pending(model, device)
-        try:
-            result = _run_pass(
-                model,
-                [normalisation(raw, device, channels_last=channels_last) for raw in group],
-                _targets(group).to(device, non_blocking=True),
-                label_smoothing,
-            )
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            result = None
-        if result is None:  # outside of the except clause: while the error lives, so does every tensor of the pass
-            pending.undo()
-            passes.again(group, model, device)
-            continue
+    group: list[RawBatch] = []
+    for group in groups:
+        result, said = _try(lambda group=group: run(group))  # type: ignore[misc]
+        if result is None:
+            return sums, group, said
         indices = [index for raw in group for index in raw.indices]
         names += [name_of(index) for index in indices]
         if not math.isfinite(result.loss):
             optimizer.zero_grad(set_to_none=True)
             raise _non_finite(f"the loss is {result.loss}", names[-len(indices) :])
-        pending.add()
         result.num_real = sum(raw.num_real for raw in group)
         result.num_canvas = sum(raw.num_canvas for raw in group)
         sums.add(result)
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    torch._foreach_div_(gradients, float(sums.num_images))
-    norm = float(torch.nn.utils.get_total_norm(gradients))
+    norm, said = _try(lambda: _average(model, sums.num_images))
+    if norm is None:
+        return sums, group, said
     if not math.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         raise _non_finite(f"the loss is finite and its gradient has the norm {norm}", names)
-    optimizer.step()
+    return sums, None, ""
+
+
+def _try(work: Callable[[], _Result]) -> tuple[_Result | None, str]:
+    """Return the result, or None where memory ran out; while the error lives, so does every tensor of the pass."""
+    try:
+        return work(), ""
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return None, doubtful_words(error)
+
+
+def _average(model: nn.Module, num_images: int) -> float:
+    """Divide the gradients by the images of the step; returns their norm."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    torch._foreach_div_(gradients, float(num_images))
+    return float(torch.nn.utils.get_total_norm(gradients))
+
+
+def _update(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    try:
+        optimizer.step()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"out of memory on {device}, in the update by {type(optimizer).__name__}; some weights may be updated and "
+            "others not",
+            hint="--resume goes on from the last checkpoint; a lower --max-pixels, --opt sgd (no state, or less) or a "
+            "smaller network leaves more memory",
+        ) from error
     optimizer.zero_grad(set_to_none=True)
-    sums.seconds = time.perf_counter() - started
-    return sums
 
 
 def _run_pass(model: nn.Module, parts: list[RaggedBatch], targets: torch.Tensor, label_smoothing: float) -> StepSums:

@@ -240,8 +240,9 @@ def best_known(sizes: Sizes, count: int, starts: int, rounds: int) -> dict[str, 
     """Padding shares of ``count`` static canvases: as the library finds them, and after a much longer search."""
     histogram = SizeHistogram.of(sizes, 8)
     own_images = int(OWN_SHARE * histogram.num_images)
+    own = canvas_search._Own(own_images, LAUNCH_PIXELS)
     edges = canvas_search._edges(histogram, 0), canvas_search._edges(histogram, 1)
-    grid = canvas_search._Grid(histogram, *edges, own_images, LAUNCH_PIXELS)
+    grid = canvas_search._Grid(histogram, *edges, own, None)
     found = canvas_search._grow(grid, count)[-1:]
     draw = np.random.default_rng(count)
     cells = np.flatnonzero(grid.counts.reshape(-1))
@@ -256,8 +257,8 @@ def best_known(sizes: Sizes, count: int, starts: int, rounds: int) -> dict[str, 
         canvas_search._ROUNDS = usual
     settled = []
     for one in shaken:
-        polished = canvas_search._polish(histogram, grid, one, own_images, LAUNCH_PIXELS)
-        settled.append(_settle(histogram, polished.canvases, own_images, LAUNCH_PIXELS).padding_share)
+        polished = canvas_search._polish(histogram, grid, one, own, None)
+        settled.append(_settle(histogram, polished.canvases, own_images, LAUNCH_PIXELS, None).padding_share)
     return {"ours": choose_canvases(histogram, count).padding_share, "best": min(settled), "worst": max(settled)}
 
 
@@ -371,7 +372,7 @@ def lower_bound(sizes: Sizes, count: int, grids: Sequence[tuple[int, int]]) -> l
         counts = np.bincount(rows * len(widths) + columns, minlength=len(heights) * len(widths))
         relaxed = Relaxed(counts.reshape(len(heights), -1).astype(float), heights, widths, count, own_images)
         rounded = SizeHistogram.of(np.stack([heights[rows], widths[columns]], axis=1))
-        grid = canvas_search._Grid(rounded, heights, widths, own_images, 0.0)
+        grid = canvas_search._Grid(rounded, heights, widths, canvas_search._Own(own_images, 0.0), None)
         choice = canvas_search._shake(grid, canvas_search._grow(grid, count)[-1])
         if prices is None or before is None:
             start = grid.cover(choice.places)[0]
@@ -415,8 +416,8 @@ def slot_padding(sizes: Sizes, counts: Sequence[int], gap: int, max_slots: int) 
         histogram,
         canvas_search._edges(histogram, 0),
         canvas_search._edges(histogram, 1),
-        int(OWN_SHARE * histogram.num_images),
-        LAUNCH_PIXELS,
+        canvas_search._Own(int(OWN_SHARE * histogram.num_images), LAUNCH_PIXELS),
+        None,
     )
     offers = _slot_offers(grid, gap, max_slots)
     images = grid.counts.reshape(-1)
@@ -578,7 +579,7 @@ FIGURE_WAYS = {
     "static 8": "8 static canvases",
     "static 16": "16 static canvases",
     "static 32": "32 static canvases",
-    "free": "free canvases",
+    "free": "free canvases, one a step",
     "mixed, free": "free canvases, mixed steps",
 }
 

@@ -123,7 +123,10 @@ def test_measures_once_and_works_out_the_limit_anew(measured: list[bool], monkey
     small = LargestImage("a.png", (100, 100))
     first = choose_limit(net(), small, in_channels=1, training=True)
     assert first.max_pixels == int(0.9 * 10 * GIB / 1100)
-    assert str(first) == "max pixels  8.8 M (measured: 1000 bytes a pixel, 10.0 GiB available, 90 %)"
+    assert (
+        str(first)
+        == "max pixels  8.8 M (measured: 1000 bytes a pixel and 0.0 GiB in any case; 10.0 GiB available, 90 %)"
+    )
     monkeypatch.setattr(limit, "available_bytes", lambda _: 5 * GIB)
     second = choose_limit(net(), small, in_channels=1, training=True)
     assert second.max_pixels == first.max_pixels // 2
@@ -131,7 +134,8 @@ def test_measures_once_and_works_out_the_limit_anew(measured: list[bool], monkey
     monkeypatch.setattr(limit, "available_bytes", lambda _: 500 * GIB)
     third = choose_limit(net(), small, in_channels=1, training=True)
     assert str(third) == (
-        "max pixels  67.1 M (measured: 1000 bytes a pixel, 500.0 GiB available, no tensor may reach 2^31 elements)"
+        "max pixels  67.1 M (measured: 1000 bytes a pixel and 0.0 GiB in any case; "
+        "500.0 GiB available, no tensor may reach 2^31 elements)"
     )
     choose_limit(net(), small, in_channels=1, training=False)
     assert measured == [False, False]

@@ -60,6 +60,11 @@ class BatchSampler:
         self._told = False  # `set_epoch` has named this epoch, so that no other follows by itself
         self._shares: dict[int | None, _Share] = {}
         self._planner = None if isinstance(plan, Plan | PlanStream) else plan
+        if self._planner is not None and not callable(self._planner):
+            raise PlanError(
+                f"a {type(plan).__name__} was given; a Plan, a PlanStream or a planner is needed",
+                hint="functools.partial(anysize.plan_epoch, sizes, batch_size) is a planner",
+            )
         if self._planner is None:
             self._share()
 

@@ -65,6 +65,17 @@ def collate(
     if not samples:
         raise RaggedError("collate was given no sample", hint="the batch sampler hands out an empty list")
     multiple_of = check_at_least_one("multiple_of", multiple_of)
+    if canvases is not None:
+        if not isinstance(canvases, CanvasSet):
+            raise PlanError(
+                f"canvases are of type {type(canvases).__name__}; a CanvasSet is needed",
+                hint="pass the one that the plan was made for",
+            )
+        if multiple_of not in (1, canvases.multiple_of):
+            raise PlanError(
+                f"multiple_of is {multiple_of}, and that of the canvases {canvases.multiple_of}",
+                hint="leave multiple_of out: the canvases have their own",
+            )
     if max_pixels is not None and not grouped:
         raise PlanError(
             f"max_pixels is {max_pixels}, and all samples go onto one canvas",

@@ -46,8 +46,8 @@ class PixelLimit:
         by_elements = self.max_pixels == self.use.largest_canvas_pixels
         why = "no tensor may reach 2^31 elements" if by_elements else f"{SHARE:.0%}".replace("%", " %")
         return (
-            f"max pixels  {self.max_pixels / 1e6:.1f} M (measured: {self.use.bytes_per_pixel:.0f} bytes a pixel, "
-            f"{self.available / _GIB:.1f} GiB available, {why})"
+            f"max pixels  {self.max_pixels / 1e6:.1f} M (measured: {self.use.bytes_per_pixel:.0f} bytes a pixel and "
+            f"{self.use.bytes_fixed / _GIB:.1f} GiB in any case; {self.available / _GIB:.1f} GiB available, {why})"
         )
 
 

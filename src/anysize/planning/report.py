@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from anysize.batching import Plan, SizeHistogram, UsualWays, measure_waste, usual_ways
 from anysize.data import Augmentation, DataOptions, DataSource, ImageTable, draw_geometry, load_data
 from anysize.data.index import Progress
-from anysize.errors import DataError, UsageError
+from anysize.data.problems import printable
+from anysize.errors import DataError, PlanError, UsageError
 from anysize.memory import LargestImage
 from anysize.planning.choices import CanvasChoice, chosen_canvases, compare_choices, make_plan, mark_fastest
 from anysize.planning.config import PlanConfig
@@ -120,6 +121,7 @@ def report_plan(config: PlanConfig, *, progress: Progress | None = None) -> Plan
     sizes = _sizes(table, config, 0)
     machine = _measure(config, table, sizes, len(source.classes))
     max_pixels = config.pixel_limit if machine is None else machine.max_pixels
+    _check_largest(table, sizes, max_pixels, config.multiple_of)
     histogram = SizeHistogram.of(sizes, config.multiple_of)
     chosen = chosen_canvases(histogram, config, max_pixels)
     plan = make_plan(sizes, config, max_pixels, chosen)
@@ -146,6 +148,23 @@ def report_plan(config: PlanConfig, *, progress: Progress | None = None) -> Plan
     )
     _draw(config, report, sizes, laid)
     return report
+
+
+def _check_largest(table: ImageTable, sizes: Sizes, max_pixels: int, multiple_of: int) -> None:
+    """Refuse images that no pass may hold, by name; the planner knows numbers only."""
+    canvases = -(-sizes // multiple_of) * multiple_of
+    areas = canvases.prod(axis=1)
+    largest = int(areas.argmax())
+    if areas[largest] > max_pixels:
+        height, width = canvases[largest].tolist()
+        count = int((areas > max_pixels).sum())
+        raise PlanError(
+            f"{count} of {len(table)} images need more than --max-pixels {max_pixels}; the largest, "
+            f"{printable(table.paths[largest])}, takes a canvas of {height}x{width} (height x width), "
+            f"{areas[largest]} pixels",
+            hint=f"--max-pixels {areas[largest]}, --max-pixels auto (what fits into memory), or --max-side to shrink "
+            f"the largest images",
+        )
 
 
 def _planned(table: ImageTable, config: PlanConfig) -> ImageTable:

@@ -1,6 +1,7 @@
 """Time real passes of a network on canvases of a few sizes."""
 
 import copy
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -83,9 +84,14 @@ def measure_speed(
     if known is None:
         passes = _Passes(model, in_channels, training, place, channels_last, optimizer)
         known = _measure(passes, _scale(model, in_channels))
-        if known.is_steady:
+        if known.is_steady and not _is_busy():
             _STORE.remember(key, asdict(known))
     return known
+
+
+def _is_busy() -> bool:
+    """Whether more runs on this machine than its cores can bear: a steady load makes steady and wrong figures."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.25 * (os.cpu_count() or 1)
 
 
 def _recall(key: str) -> StepCost | None:

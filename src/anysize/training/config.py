@@ -20,7 +20,8 @@ class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
     """What `train` does; every field is a flag of ``anysize train``."""
 
     data: Annotated[Path | None, Positional, arg(metavar="DATA")] = None
-    """Folder with images in class folders (with train/ and val/ or without), or a CSV file with path,label[,split]."""
+    """Folder with images in class folders (with train/ and val/ or without) or with WebDataset shards (*.tar), or a CSV
+    file with path,label[,split]."""
     output: Path | None = None
     """The run folder; by default runs/DATA-MODEL, numbered."""
     resume: Path | None = None

@@ -249,6 +249,8 @@ class _Run:
 
     def _warn_if_collapsed(self, results: Classified) -> None:
         """A network that answers the same for every image does not learn any more; say so."""
+        if self.setup.optimizer.param_groups[0]["lr"] < 0.1 * self.config.peak_lr and len(self.progress.rows) == 1:
+            return  # it has hardly begun: the rate is still rising
         spread = float(results.probabilities.std(axis=0).max())
         if len(results.probabilities) > 1 and spread * len(self.setup.card.classes) < _COLLAPSED:
             self.console.warn(

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from anysize.batching import BatchSampler, choose_canvases, plan_epoch
+from anysize.batching import BatchSampler, CanvasSet, choose_canvases, plan_epoch
 from anysize.errors import AnysizeError, PlanError, RaggedError
 from anysize.loading import collate
 from anysize.ragged import RaggedBatch, RaggedGroup
@@ -267,3 +267,13 @@ def test_options_that_do_not_fit() -> None:
     )
     assert refusal(IMAGES, PlanError, multiple_of=0) == "multiple_of is 0; an integer of at least 1 is needed"
     assert "max_pixels" in refusal(IMAGES, PlanError, grouped=True, max_pixels=50)
+
+
+def test_collate_and_samplers_refuse_what_is_no_set_of_canvases() -> None:
+    with pytest.raises(PlanError, match="a list was given; a Plan, a PlanStream or a planner is needed"):
+        BatchSampler([[0, 1]])  # type: ignore[arg-type]
+    images = [torch.zeros(1, 8, 8)]
+    with pytest.raises(PlanError, match="canvases are of type list; a CanvasSet is needed"):
+        collate(images, canvases=[(8, 8)])  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="multiple_of is 32, and that of the canvases 8"):
+        collate(images, canvases=CanvasSet(((8, 8),), 8), multiple_of=32)

@@ -1,12 +1,13 @@
 """The whole report: what it says to people and to programs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from anysize.cli import main
-from anysize.errors import UsageError
+from anysize.errors import PlanError, UsageError
 from anysize.memory import LargestImage, MemoryUse
 from anysize.planning import choices, report
 from anysize.planning.config import PlanConfig
@@ -194,3 +195,13 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as raised:
         PlanConfig(**options)
     assert str(raised.value) == message
+
+
+def test_an_image_that_no_pass_may_hold_is_named(stripes: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlanError) as caught:
+        report_plan(PlanConfig(data=stripes, max_pixels=900, measure=False, output=tmp_path / "plan.png"))
+    assert re.match(
+        r"\d+ of \d+ images need more than --max-pixels 900; the largest, (across|down)/\d+\.png, takes a canvas of ",
+        caught.value.message,
+    )
+    assert "--max-pixels auto" in (caught.value.hint or "")

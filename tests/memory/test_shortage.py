@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anysize.memory import doubtful_words, is_out_of_memory
+from anysize.memory.shortage import doubtful_words, is_out_of_memory
 
 
 @pytest.mark.parametrize(

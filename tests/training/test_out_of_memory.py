@@ -400,8 +400,8 @@ class Said(Console):
 @pytest.fixture
 def hungry_runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def install(most: int) -> None:
-        build = setting_up._create_model
-        monkeypatch.setattr(setting_up, "_create_model", lambda *args: Hungry(build(*args), most))
+        build = setting_up.model_from_flags
+        monkeypatch.setattr(setting_up, "model_from_flags", lambda *args, **named: Hungry(build(*args, **named), most))
         # A network that was wrapped is no network of the registry; its weights are not asked for here.
         monkeypatch.setattr(setting_up, "smallest_side", lambda *_: 4)
 

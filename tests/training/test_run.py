@@ -282,7 +282,7 @@ def test_a_network_that_has_collapsed_is_told(
         torch.nn.init.constant_(last.bias, -1e6)
         return model
 
-    monkeypatch.setattr(setting_up, "create_model", dead)
+    monkeypatch.setattr(setting_up, "model_from_flags", dead)
     train(quick(stripes, tmp_path / "run", model_kwargs=(), epochs=1), console=QUIET)
     assert capsys.readouterr().err == (
         "warning: every validation image gets the same answer (the probabilities vary by 0.0e+00): "

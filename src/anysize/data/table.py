@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,6 +58,12 @@ class ImageTable:
     def image(self, index: int) -> Path | ByteSource:
         """Image ``index``, as `images.read_image` takes it: its file, or its place in a shard."""
         return self.root / self.paths[index] if self.members is None else self.members[index]
+
+    def channels_for(self, asked: Literal["auto", "1", "3"]) -> Literal[1, 3]:
+        """How many channels to read the images with: as asked or, with "auto", 1 where every one of them is grey."""
+        if asked == "auto":
+            return 1 if bool(np.all(self.channels == 1)) else 3
+        return 1 if asked == "1" else 3
 
     def select(self, which: ArrayLike) -> "ImageTable":
         """The rows for which a mask (N,) is True, or the rows with these indices, in their order.

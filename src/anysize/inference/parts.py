@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anysize.errors import ImageSizeError
 from anysize.loading import RawBatch
-from anysize.memory import doubtful_words, free_memory, is_out_of_memory
+from anysize.memory import attempt, free_memory
 
 __all__ = ["Parts"]
 
@@ -42,7 +42,7 @@ class Parts:
             waiting = deque([whole] if self.max_pixels is None else whole.split(self.max_pixels))
             while waiting:
                 raw = waiting.popleft()
-                result, said = _try(answer, raw)
+                result, said = attempt(lambda raw=raw: answer(raw))  # type: ignore[misc]
                 if result is not None:
                     yield raw, result
                     continue
@@ -66,13 +66,3 @@ class Parts:
                 f"--max-pixels {limit} does so from the start"
             )
         return limit
-
-
-def _try(answer: Callable[[RawBatch], Tensor], raw: RawBatch) -> tuple[Tensor | None, str]:
-    """Return the answer, or None where memory ran out; while the error lives, so does every tensor of the pass."""
-    try:
-        return answer(raw), ""
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        return None, doubtful_words(error)

@@ -15,7 +15,7 @@ from anysize.inference.classify import Classified, classify, evaluation_plan
 from anysize.inference.device import choose_device
 from anysize.inference.parts import Parts
 from anysize.inference.requirements import require_sides
-from anysize.loading import Normalisation, PlanLoader
+from anysize.loading import Normalisation, PlanLoader, waiting_bytes
 from anysize.memory import LargestImage, check_elements, choose_limit
 from anysize.models import ModelCard, load_model
 from anysize.options import DeviceOptions, ForwardOptions
@@ -112,7 +112,7 @@ class TrainedClassifier:
             in_channels=self.channels,
             training=False,
             channels_last=self.channels_last,
-            loading_bytes=self.channels * (2 * workers + 2),  # as bytes, two waiting for each worker
+            loading_bytes=waiting_bytes(self.channels, workers),
         )
         console.say(str(limit))
         return limit.max_pixels

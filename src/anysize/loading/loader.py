@@ -13,7 +13,7 @@ from anysize.data import ImageDataset
 from anysize.errors import AnysizeError, TrainingError
 from anysize.loading.raw import RawBatch
 
-__all__ = ["PlanLoader"]
+__all__ = ["PlanLoader", "waiting_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ class _Orders(Sampler[_Order]):
 def _prepare_worker(_: int) -> None:
     # Ctrl-C reaches the whole process group; the main process decides, and finishes its step with the workers alive.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def waiting_bytes(channels: int, workers: int) -> int:
+    """Bytes, a canvas pixel of a micro-batch, that a `PlanLoader` holds beside the one that is being computed."""
+    # Each worker has two micro-batches waiting, as bytes; one is being worked on and one laid out.
+    return channels * (2 * workers + 2)
 
 
 class PlanLoader:

@@ -5,18 +5,18 @@ from anysize.memory.checkpointing import disable_checkpointing, enable_checkpoin
 from anysize.memory.limit import LargestImage, PixelLimit, check_elements, choose_limit
 from anysize.memory.measure import MemoryUse, measure_memory
 from anysize.memory.search import fitting_pixels, images_that_fit
-from anysize.memory.shortage import Undo, doubtful_words, is_out_of_memory
+from anysize.memory.shortage import Undo, attempt, is_out_of_memory
 
 __all__ = [
     "LargestImage",
     "MemoryUse",
     "PixelLimit",
     "Undo",
+    "attempt",
     "available_bytes",
     "check_elements",
     "choose_limit",
     "disable_checkpointing",
-    "doubtful_words",
     "enable_checkpointing",
     "fitting_pixels",
     "free_memory",

@@ -1,9 +1,14 @@
 """Running out of memory: how to recognise it, and how to take back what was begun."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import nn
 
-__all__ = ["Undo", "doubtful_words", "is_out_of_memory"]
+__all__ = ["Undo", "attempt", "doubtful_words", "is_out_of_memory"]
+
+_Result = TypeVar("_Result")
 
 # What torch and the libraries under it say, in lower case; only CUDA has a class of its own for it.
 _SAID = (
@@ -43,6 +48,19 @@ def doubtful_words(error: BaseException | None) -> str:
             return f" (torch says: {said.splitlines()[0]})"
         error = error.__cause__
     return ""
+
+
+def attempt(work: Callable[[], _Result]) -> tuple[_Result | None, str]:
+    """Return the result of ``work``, or None where memory ran out, with `doubtful_words` of the error.
+
+    The error itself is gone then: while it lives, so does every tensor of the pass.
+    """
+    try:
+        return work(), ""
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return None, doubtful_words(error)
 
 
 class Undo:

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import nn
 
 from anysize.data import ImageTable
-from anysize.errors import AnysizeError, ImageSizeError, UsageError
+from anysize.errors import ImageSizeError
 from anysize.inference.device import choose_device
+from anysize.loading import waiting_bytes
 from anysize.memory import LargestImage, MemoryUse, available_bytes, choose_limit, is_checkpointed
-from anysize.models import create_model
-from anysize.pairs import parse_pairs
+from anysize.models import model_from_flags
 from anysize.planning.config import PlanConfig
 from anysize.timing import StepCost, measure_speed
 
@@ -45,10 +43,12 @@ def measure_machine(config: PlanConfig, table: ImageTable, num_classes: int, lar
         AnysizeError: no such network, option or device; with 'auto', the largest image does not fit.
     """
     device = choose_device(config.device)
-    channels = _channels(config, table)
+    channels = table.channels_for(config.in_channels)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     with torch.random.fork_rng(devices=[]):
-        model = _network(config, max(num_classes, 2), channels)
+        model = model_from_flags(
+            config.model, config.model_kwargs, num_classes=max(num_classes, 2), in_channels=channels
+        )
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters())  # as train's default; another one costs about as much
     cost = measure_speed(model, in_channels=channels, channels_last=config.channels_last, optimizer=optimizer)
@@ -70,8 +70,7 @@ def measure_machine(config: PlanConfig, table: ImageTable, num_classes: int, lar
             optimizer=optimizer,
             channels_last=config.channels_last,
             may_checkpoint=automatic,
-            # As training: each worker has two micro-batches waiting, as bytes; one is worked on and one laid out.
-            loading_bytes=channels * (2 * config.workers + 2),
+            loading_bytes=waiting_bytes(channels, config.workers),
         )
     except ImageSizeError as error:
         if automatic:
@@ -91,22 +90,3 @@ def measure_machine(config: PlanConfig, table: ImageTable, num_classes: int, lar
         max_pixels=max_pixels,
         notes=tuple(notes),
     )
-
-
-def _channels(config: PlanConfig, table: ImageTable) -> int:
-    if config.in_channels == "auto":
-        return 1 if bool(np.all(table.channels == 1)) else 3
-    return int(config.in_channels)
-
-
-def _network(config: PlanConfig, num_classes: int, channels: int) -> nn.Module:
-    options = parse_pairs("model-kwargs", config.model_kwargs)
-    try:
-        return create_model(config.model, num_classes=num_classes, in_channels=channels, **options)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        if isinstance(error, AnysizeError):
-            raise
-        raise UsageError(
-            f"{config.model} cannot be built with --model-kwargs {' '.join(config.model_kwargs)}: {error}",
-            hint="the options of a network are in its docstring: numbers are at least 1",
-        ) from error

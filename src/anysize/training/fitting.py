@@ -10,6 +10,7 @@ from torch import nn
 from anysize.console import Console
 from anysize.data import Augmentation, ImageDataset
 from anysize.data.augment import draw_geometry
+from anysize.loading import waiting_bytes
 from anysize.memory import LargestImage, check_elements, choose_limit, enable_checkpointing, is_checkpointed
 from anysize.training.config import TrainConfig
 
@@ -46,8 +47,7 @@ def fit_to_memory(
         optimizer=optimizer,
         channels_last=config.channels_last,
         may_checkpoint=config.checkpointing == "auto",
-        # Each worker has two micro-batches waiting, as bytes; one is being worked on and one laid out.
-        loading_bytes=train.channels * (2 * config.workers + 2),
+        loading_bytes=waiting_bytes(train.channels, config.workers),
     )
     console.say(str(limit))
     if is_checkpointed(model) and config.checkpointing == "auto":

@@ -6,7 +6,7 @@ import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,12 +28,12 @@ from anysize.data import (
     load_data,
 )
 from anysize.data.problems import printable
-from anysize.errors import AnysizeError, DataError, LayoutError, UsageError
+from anysize.errors import DataError, LayoutError, UsageError
 from anysize.inference.classify import evaluation_plan
 from anysize.inference.device import choose_device
 from anysize.inference.requirements import leave_out_small, require_sides
 from anysize.loading import Normalisation, PlanLoader
-from anysize.models import ModelCard, create_model, smallest_side
+from anysize.models import ModelCard, model_from_flags, smallest_side
 from anysize.pairs import parse_pairs
 from anysize.training.config import TrainConfig
 from anysize.training.fitting import fit_to_memory
@@ -82,9 +82,9 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     device = choose_device(config.device)
     torch.manual_seed(config.seed)
     source, left_out = _read_source(config, console)
-    channels = _choose_channels(config, source.train)
+    channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
-    model = _create_model(config, len(source.classes), channels, kwargs)
+    model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)
     side = smallest_side(model, channels)
     require_sides(source.train.joined(_labelled(source)), side, config.model, config.max_side)
     checked = _check(source, channels, config, console)
@@ -185,24 +185,6 @@ def _labelled(source: DataSource) -> ImageTable:
             hint="add images, or put some of each class into a val/ folder",
         )
     return source.val
-
-
-def _choose_channels(config: TrainConfig, table: ImageTable) -> Literal[1, 3]:
-    if config.in_channels == "auto":
-        return 1 if bool(np.all(table.channels == 1)) else 3
-    return 1 if config.in_channels == "1" else 3
-
-
-def _create_model(config: TrainConfig, num_classes: int, channels: Literal[1, 3], kwargs: dict[str, Any]) -> nn.Module:
-    try:
-        return create_model(config.model, num_classes=num_classes, in_channels=channels, **kwargs)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        if isinstance(error, AnysizeError):
-            raise
-        raise UsageError(
-            f"{config.model} cannot be built with --model-kwargs {' '.join(config.model_kwargs)}: {error}",
-            hint="the options of a network are in its docstring: numbers are at least 1",
-        ) from error
 
 
 def _check(source: DataSource, channels: Literal[1, 3], config: TrainConfig, console: Console) -> CheckedSource:

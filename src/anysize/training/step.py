@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -12,13 +11,11 @@ from torch import nn
 from anysize.errors import NonFiniteLossError, TrainingError
 from anysize.loading import Normalisation, RawBatch
 from anysize.losses import LossSum, cross_entropy
-from anysize.memory import Undo, doubtful_words, free_memory, is_out_of_memory
+from anysize.memory import Undo, attempt, free_memory, is_out_of_memory
 from anysize.ragged import RaggedBatch, RaggedGroup
 from anysize.training.passes import Passes
 
 __all__ = ["StepSums", "train_step"]
-
-_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -149,7 +146,7 @@ def _accumulate(
     names: list[str] = []
     group: list[RawBatch] = []
     for group in groups:
-        result, said = _try(lambda group=group: run(group))  # type: ignore[misc]
+        result, said = attempt(lambda group=group: run(group))  # type: ignore[misc]
         if result is None:
             return sums, group, said
         indices = [index for raw in group for index in raw.indices]
@@ -160,23 +157,13 @@ def _accumulate(
         result.num_real = sum(raw.num_real for raw in group)
         result.num_canvas = sum(raw.num_canvas for raw in group)
         sums.add(result)
-    norm, said = _try(lambda: _average(model, sums.num_images))
+    norm, said = attempt(lambda: _average(model, sums.num_images))
     if norm is None:
         return sums, group, said
     if not math.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         raise _non_finite(f"the loss is finite and its gradient has the norm {norm}", names)
     return sums, None, ""
-
-
-def _try(work: Callable[[], _Result]) -> tuple[_Result | None, str]:
-    """Return the result, or None where memory ran out; while the error lives, so does every tensor of the pass."""
-    try:
-        return work(), ""
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        return None, doubtful_words(error)
 
 
 def _average(model: nn.Module, num_images: int) -> float:

@@ -275,7 +275,7 @@ def test_a_network_that_has_collapsed_is_told(
 ) -> None:
     """All maps negative under the final ReLU: zero for every image, and no gradient."""
 
-    def dead(name: str, **options: Any) -> torch.nn.Module:
+    def dead(name: str, model_kwargs: tuple[str, ...], **options: Any) -> torch.nn.Module:
         model = create_model(name, **options)
         last = model.get_submodule("head.4")
         assert isinstance(last, torch.nn.Conv2d)

@@ -41,9 +41,10 @@ def test_foretells_the_peak_of_a_larger_pass(model: str, training: bool) -> None
     if rehearsal.grouped:  # as much in a group must not take more than was foretold
         group = [(1, 1000, 1300), (4, 500, 650)]
         assert peak_rise(lambda: rehearsal(group), CPU) < 1.1 * use.bytes_for(pixels)
-    assert use.bytes_for(pixels) - rehearsal.state_bytes() - rehearsal.gradient_bytes() == pytest.approx(
-        found, rel=0.15
-    )
+    foretold = use.bytes_for(pixels) - rehearsal.state_bytes() - rehearsal.gradient_bytes()
+    # Too little would end in a shortage. Too much costs some speed, and depends on how the kernels of this machine
+    # treat the small passes.
+    assert 0.85 * found < foretold < 1.5 * found
 
 
 def test_the_network_stays_as_it_is() -> None:

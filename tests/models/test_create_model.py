@@ -59,13 +59,6 @@ def test_final_relu() -> None:
     assert bool((default(images) == 0).all())
 
 
-@pytest.mark.parametrize("name", list_models())
-@pytest.mark.parametrize("size", [(17, 23), (64, 8), (16, 16)])
-def test_logits_of_a_plain_tensor(name: str, size: tuple[int, int]) -> None:
-    model = create_model(name, num_classes=5, in_channels=2)
-    assert model(torch.randn(3, 2, *size)).shape == (3, 5)
-
-
 def test_batch_statistics() -> None:
     model = create_model("resnet9", num_classes=2, width=2)
     assert has_batch_statistics(model)

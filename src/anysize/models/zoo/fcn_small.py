@@ -2,13 +2,14 @@
 
 from torch import Tensor, nn
 
+from anysize.models.network import Network
 from anysize.models.registry import register_model
 
 __all__ = ["FcnSmall"]
 
 
 @register_model
-class FcnSmall(nn.Module):
+class FcnSmall(Network):
     """Two 3x3 convolutions with max-pooling, three 1x1 convolutions, and the average over all positions.
 
     10,259 parameters with one channel and three classes. Images of 4x4 pixels and more; stride 4.
@@ -20,6 +21,10 @@ class FcnSmall(nn.Module):
             negative everywhere outputs zero for every image and gets no gradient, so it can never come back (a "dead"
             ReLU), and no logit can be less than zero. ``False`` leaves it out; prefer that for new work.
     """
+
+    task = "classify"
+    stem_name = "features.0"
+    head_names = ("head.4",)
 
     def __init__(self, num_classes: int, in_channels: int = 1, final_relu: bool = True) -> None:
         super().__init__()

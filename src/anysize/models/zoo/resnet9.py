@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from anysize.models.network import Network
 from anysize.models.registry import register_model
 
 __all__ = ["Resnet9"]
@@ -29,7 +30,7 @@ class _Residual(nn.Module):
 
 
 @register_model
-class Resnet9(nn.Module):
+class Resnet9(Network):
     """Four strided convolutions, two residual blocks, the average over all positions, and a linear layer.
 
     After the ResNet-9 of the DAWNBench entries, for images of any size from 1x1 pixel: the resolution is halved by
@@ -41,6 +42,10 @@ class Resnet9(nn.Module):
         in_channels: C, 1 for grey, 3 for colour.
         width: channels of the first layer; 2, 4 and 8 times as many follow.
     """
+
+    task = "classify"
+    stem_name = "features.0.0"
+    head_names = ("classifier",)
 
     def __init__(self, num_classes: int, in_channels: int = 3, width: int = 32) -> None:
         super().__init__()

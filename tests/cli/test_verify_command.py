@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from anysize.cli import main
-from anysize.models import registry
+from anysize.models import list_models, registry
 
 QUICK = ["--device", "cpu", "--sizes", "12x17,21x9"]
 
@@ -80,8 +80,9 @@ def test_a_network_that_is_refused(refused: str, capsys: pytest.CaptureFixture[s
             "hint: --sizes 33x47,41x35\n",
         ),
         (
-            ["resnet8"],
-            "error: 'resnet8' names no model; there are fcn_small, resnet9\nhint: did you mean resnet9?\n",
+            ["fcn_smal"],
+            f"error: 'fcn_smal' names no model; there are {', '.join(list_models())}\n"
+            "hint: did you mean fcn_small?\n",
         ),
         (
             ["nowhere.safetensors"],

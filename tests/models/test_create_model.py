@@ -36,6 +36,9 @@ def test_smallest_side() -> None:
     assert smallest_side(model, 1) == 10
     assert model.training
     assert next(model.parameters()).device.type == "cpu"
+    assert smallest_side(create_model("mnist_fcn", num_classes=2, in_channels=1), 1) == 28
+    for side in (28, 5):  # larger is refused too, so no search would find it
+        assert smallest_side(create_model("mnist_dense", num_classes=2, in_channels=1, image_size=side), 1) == side
 
 
 def test_a_network_that_takes_nothing() -> None:
@@ -72,11 +75,12 @@ def test_batch_statistics() -> None:
     [
         (
             lambda: create_model("resnet_9", num_classes=2),
-            "there is no model named 'resnet_9'; the models are fcn_small, resnet9\nhint: did you mean resnet9?",
+            f"there is no model named 'resnet_9'; the models are {', '.join(list_models())}\n"
+            "hint: did you mean resnet9?",
         ),
         (
             lambda: create_model("vgg", num_classes=2),
-            "there is no model named 'vgg'; the models are fcn_small, resnet9",
+            f"there is no model named 'vgg'; the models are {', '.join(list_models())}",
         ),
         (
             lambda: create_model("resnet9", num_classes=0),

@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 from anysize.errors import MissingExtraError, UsageError
+from anysize.models import list_models
 from anysize.models.named import import_zoo, named_model
 
 
@@ -44,8 +45,8 @@ def test_other_libraries(name: str) -> None:
     ("name", "message"),
     [
         (
-            "resnet8",
-            "'resnet8' names no model; there are fcn_small, resnet9\nhint: did you mean resnet9?",
+            "fcn_smal",
+            f"'fcn_smal' names no model; there are {', '.join(list_models())}\nhint: did you mean fcn_small?",
         ),
         (
             "tim:resnet18",

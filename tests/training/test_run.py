@@ -264,6 +264,37 @@ def test_left_out_files_of_any_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "left_out.csv").read_bytes() == b'path,reason\n"caf\xe9, 1.png",broken\n'
 
 
+def test_networks_without_one_answer_an_image(tmp_path: Path) -> None:
+    data = write_stripes(tmp_path / "data", count=3, sides=(28, 40))
+    with pytest.raises(UsageError) as caught:
+        train(
+            quick(data, tmp_path / "run", model="mnist_fcn", model_kwargs=(), scale=(1.0, 1.0), crop=1.0), console=QUIET
+        )
+    assert re.fullmatch(
+        r"mnist_fcn answers an image of 3[0-9]x[0-9]+ \(height x width\) with a map of [1-4]x[1-4] answers; labels of "
+        r"whole images need one answer each\nhint: take a network that ends in a pool over all positions \(fcn_small, "
+        r"resnet9; mnist_fcn with --model-kwargs average=true\)",
+        str(caught.value),
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_for_one_size(tmp_path: Path) -> None:
+    data = write_stripes(tmp_path / "data", count=3, sides=(28, 28))
+    with pytest.raises(UsageError) as refused:
+        train(quick(data, tmp_path / "run", model="mnist_dense", model_kwargs=()), console=QUIET)
+    assert str(refused.value) == (
+        "mnist_dense takes images of 28x28 alone, and --scale 0.8 1.25 --crop 0.9 would change their sizes\n"
+        "hint: --scale 1 1 --crop 1 leaves every image at its size"
+    )
+    plain = {"scale": (1.0, 1.0), "crop": 1.0, "epochs": 1}
+    train(quick(data, tmp_path / "run", model="mnist_dense", model_kwargs=(), **plain), console=QUIET)
+    other = write_stripes(tmp_path / "other", count=3, sides=(28, 31))
+    with pytest.raises(ImageSizeError) as caught:
+        train(quick(other, tmp_path / "again", model="mnist_dense", model_kwargs=(), **plain), console=QUIET)
+    assert "resize the images to 28x28" in str(caught.value)
+
+
 def test_network_options_that_cannot_be(stripes: Path, tmp_path: Path) -> None:
     config = quick(stripes, tmp_path / "run", model="resnet9", model_kwargs=("width=wide",))
     with pytest.raises(UsageError, match=r"^resnet9 cannot be built with --model-kwargs width=wide: "):

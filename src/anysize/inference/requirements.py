@@ -1,12 +1,16 @@
 """What a network demands of its images, checked before any is read."""
 
-import numpy as np
+import copy
 
-from anysize.data import FileProblem, ImageTable, draw_geometry
-from anysize.errors import ImageSizeError
+import numpy as np
+import torch
+from torch import nn
+
+from anysize.data import FileProblem, ImageDataset, ImageTable, draw_geometry
+from anysize.errors import ImageSizeError, UsageError
 from anysize.sizes import format_size
 
-__all__ = ["leave_out_small", "require_sides"]
+__all__ = ["leave_out_small", "require_answers", "require_sides"]
 
 _SHOWN = 10
 
@@ -31,6 +35,31 @@ def require_sides(table: ImageTable, smallest_side: int, model: str, max_side: i
         + "\n".join(lines),
         hint=f"--min-side {smallest_side} leaves them out",
     )
+
+
+def require_answers(dataset: ImageDataset, model: nn.Module, name: str) -> None:
+    """Check that ``model`` has one answer for each image, whatever its size in the first epoch.
+
+    The forward passes, of the largest images and the smallest, run on meta tensors: shapes only, no arithmetic.
+
+    Raises:
+        ImageSizeError: the network takes one size only, and the images have others.
+        UsageError: the network answers an image with a map.
+    """
+    sizes = dataset.sizes(0)
+    probe = copy.deepcopy(model).to("meta").eval()
+    extremes = {tuple(map(int, sizes[i])) for side in sizes.T for i in (side.argmin(), side.argmax())}
+    for height, width in sorted(extremes):
+        with torch.no_grad():
+            logits = probe(torch.empty(1, dataset.channels, height, width, device="meta"))
+        if logits.dim() != 2:
+            shape = format_size(tuple(logits.shape[2:]))
+            raise UsageError(
+                f"{name} answers an image of {format_size((height, width))} (height x width) with a map of {shape} "
+                f"answers; labels of whole images need one answer each",
+                hint="take a network that ends in a pool over all positions (fcn_small, resnet9; "
+                "mnist_fcn with --model-kwargs average=true)",
+            )
 
 
 def leave_out_small(

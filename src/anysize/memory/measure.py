@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from anysize.losses import cross_entropy
 from anysize.memory.available import available_bytes
 from anysize.memory.peaks import peak_rise
-from anysize.models import has_batch_statistics, smallest_side
+from anysize.models import fixed_side, has_batch_statistics, smallest_side
 from anysize.ragged import Padding, RaggedBatch, RaggedGroup
 
 __all__ = ["MAX_ELEMENTS", "MemoryUse", "Rehearsal", "fit_line", "measure_memory", "most_elements"]
@@ -62,7 +62,7 @@ def most_elements(model: nn.Module, in_channels: int) -> float:
         return float(largest.elements) / (side * side)
 
     try:
-        return on(_FIRST_SIDE)
+        return on(fixed_side(model) or _FIRST_SIDE)
     except RuntimeError:  # too small for this network
         return on(smallest_side(model, in_channels))
 
@@ -94,6 +94,7 @@ class Rehearsal:
         self._in_channels, self._training, self._channels_last = in_channels, training, channels_last
         self.grouped = training and has_batch_statistics(self._model)
         """Whether the canvases of a step go through the network together."""
+        self._fixed_side = fixed_side(model)
 
     def __call__(self, canvases: Sequence[Canvas]) -> None:
         """Run one pass over canvases: alone if there is one, else as a group."""
@@ -120,8 +121,10 @@ class Rehearsal:
         """The ways in which a pass of ``side * side`` pixels may come: one canvas, or where it may be, a group of two.
 
         Either may take more: a group's operators work canvas by canvas, so their buffers are smaller, but it is
-        normalised in more of them.
+        normalised in more of them. A network that takes one size gets more images of it.
         """
+        if self._fixed_side is not None:
+            return [[(-(-(side**2) // self._fixed_side**2), self._fixed_side, self._fixed_side)]]
         group = [(1, side // 2, side), (2, side // 2, side // 2)]
         return [[(1, side, side)], group] if self.grouped else [[(1, side, side)]]
 
@@ -146,6 +149,8 @@ class Rehearsal:
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
         canvas = torch.rand(count, self._in_channels, height, width, device=self.device).to(memory_format=layout)
         # Smaller than the canvas, each in its own way: images that fill it are ordinary tensors, which take less.
+        if self._fixed_side is not None:
+            return RaggedBatch(canvas, [(height, width)] * count, padding=Padding.FINITE)
         sizes = [(max(height - 1 - number % 3, 1), max(width - 2 - number % 5, 1)) for number in range(count)]
         return RaggedBatch(canvas, sizes, padding=Padding.FINITE)
 

@@ -6,9 +6,10 @@ from bisect import bisect_left
 import torch
 from torch import nn
 
-from anysize.errors import UsageError
+from anysize.errors import ImageSizeError, UsageError
+from anysize.models.fixed_size import FixedSize
 
-__all__ = ["has_batch_statistics", "smallest_side"]
+__all__ = ["fixed_side", "has_batch_statistics", "smallest_side"]
 
 _LARGEST_PROBE = 4096
 
@@ -16,7 +17,8 @@ _LARGEST_PROBE = 4096
 def smallest_side(model: nn.Module, in_channels: int) -> int:
     """Return the side in pixels of the smallest square image that ``model`` accepts in evaluation mode.
 
-    The forward pass runs on meta tensors: shapes only, no arithmetic.
+    The forward pass runs on meta tensors: shapes only, no arithmetic. For a network that takes one size and no other
+    (`FixedSize`) it is that size.
 
     Raises:
         UsageError: it accepts none of up to 4,096 pixels a side.
@@ -27,10 +29,13 @@ def smallest_side(model: nn.Module, in_channels: int) -> int:
         try:
             with torch.no_grad():
                 probe(torch.empty(1, in_channels, side, side, device="meta"))
-        except RuntimeError:
+        except (RuntimeError, ImageSizeError):
             return False
         return True
 
+    fixed = fixed_side(model)
+    if fixed is not None and accepts(fixed):
+        return fixed
     # What is accepted stays accepted for larger images: the windows of convolutions and pools only gain room.
     side = 1 + bisect_left(range(1, _LARGEST_PROBE + 1), True, key=accepts)
     if side > _LARGEST_PROBE:
@@ -38,6 +43,11 @@ def smallest_side(model: nn.Module, in_channels: int) -> int:
             f"{type(model).__name__} accepts no image of {in_channels} channels up to {_LARGEST_PROBE} pixels a side"
         )
     return side
+
+
+def fixed_side(model: nn.Module) -> int | None:
+    """Return the side in pixels of the only images that ``model`` takes (`FixedSize`); None where it takes others."""
+    return next((module.side for module in model.modules() if isinstance(module, FixedSize)), None)
 
 
 def has_batch_statistics(model: nn.Module) -> bool:

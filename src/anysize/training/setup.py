@@ -31,10 +31,11 @@ from anysize.data.problems import printable
 from anysize.errors import DataError, LayoutError, UsageError
 from anysize.inference.classify import evaluation_plan
 from anysize.inference.device import choose_device
-from anysize.inference.requirements import leave_out_small, require_sides
+from anysize.inference.requirements import leave_out_small, require_answers, require_sides
 from anysize.loading import Normalisation, PlanLoader
-from anysize.models import ModelCard, model_from_flags, smallest_side
+from anysize.models import ModelCard, fixed_side, model_from_flags, smallest_side
 from anysize.pairs import parse_pairs
+from anysize.sizes import format_size
 from anysize.training.config import TrainConfig
 from anysize.training.fitting import fit_to_memory
 from anysize.training.optimizers import create_optimizer
@@ -87,6 +88,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)
     side = smallest_side(model, channels)
     require_sides(source.train.joined(_labelled(source)), side, config.model, config.max_side)
+    _require_fitting(config, model, _datasets(config, source, channels, side)[0])
     checked = _check(source, channels, config, console)
     left_out += checked.source.problems
     if left_out:
@@ -126,6 +128,19 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         data_digest=_digest(card, train.table, val.table),
         left_out=left_out,
     )
+
+
+def _require_fitting(config: TrainConfig, model: nn.Module, train: ImageDataset) -> None:
+    """Check that the network takes whatever augmentation makes of the images, and has one answer for each."""
+    only = fixed_side(model)
+    if only is not None and (config.scale != (1.0, 1.0) or config.crop < 1):
+        low, high = config.scale
+        raise UsageError(
+            f"{config.model} takes images of {format_size((only, only))} alone, and --scale "
+            f"{low:g} {high:g} --crop {config.crop:g} would change their sizes",
+            hint="--scale 1 1 --crop 1 leaves every image at its size",
+        )
+    require_answers(train, model, config.model)
 
 
 def _digest(card: ModelCard, train: ImageTable, val: ImageTable) -> str:

@@ -1,0 +1,6 @@
+"""Layers that several networks share."""
+
+from anysize.models.layers.same import SameConv2d, SameMaxPool2d, same_amounts
+from anysize.models.layers.separable import SeparableConv2d
+
+__all__ = ["SameConv2d", "SameMaxPool2d", "SeparableConv2d", "same_amounts"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anysize.inference.evaluate import evaluate
     from anysize.inference.predict import predict
     from anysize.loading import collate
-    from anysize.models import create_model, list_models
+    from anysize.models import convolutionalize, create_model, list_models, load_weights, save_weights
     from anysize.ragged import RaggedBatch, RaggedGroup, VerifyReport, register_rule, verify
     from anysize.training import TrainConfig
     from anysize.training.run import train
@@ -36,12 +36,15 @@ _HOMES = {
     "VerifyReport": "anysize.ragged",
     "choose_canvases": "anysize.batching",
     "collate": "anysize.loading",
+    "convolutionalize": "anysize.models",
     "create_model": "anysize.models",
     "evaluate": "anysize.inference.evaluate",
     "list_models": "anysize.models",
+    "load_weights": "anysize.models",
     "plan_epoch": "anysize.batching",
     "predict": "anysize.inference.predict",
     "register_rule": "anysize.ragged",
+    "save_weights": "anysize.models",
     "train": "anysize.training.run",
     "verify": "anysize.ragged",
 }
@@ -59,12 +62,15 @@ __all__ = [
     "__version__",
     "choose_canvases",
     "collate",
+    "convolutionalize",
     "create_model",
     "evaluate",
     "list_models",
+    "load_weights",
     "plan_epoch",
     "predict",
     "register_rule",
+    "save_weights",
     "train",
     "verify",
 ]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import anysize.models.saved
 from anysize.errors import CheckpointError
-from anysize.models import ModelCard, create_model, load_model, save_model
+from anysize.models import ModelCard, create_model, list_models, load_model, save_model
 from oracle import randomise
 
 CARD = ModelCard(
@@ -82,7 +82,7 @@ def test_saving_replaces_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = saved(tmp_path)
     before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
-    def fail(tensors: Any, temporary: Path) -> None:
+    def fail(tensors: Any, temporary: Path, **options: Any) -> None:
         temporary.write_bytes(b"half of")
         raise OSError("no space left on device")
 
@@ -151,9 +151,13 @@ def test_cards_that_do_not_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model": "resnet8"}, "there is no model named 'resnet8'; the models are fcn_small, resnet9"),
+        ({"model": "resnet8"}, f"there is no model named 'resnet8'; the models are {', '.join(list_models())}"),
         ({"classes": []}, "num_classes is 0 and in_channels 2; both must be at least 1"),
         ({"model_kwargs": {"depth": 3}}, "resnet9 has no option depth; its options are width"),
+        (
+            {"model_kwargs": {"weights": "https://example.org/a.pth"}},
+            "resnet9 has no option weights; its options are width",
+        ),
         ({"in_channels": "two"}, "'<' not supported between instances of 'str' and 'int'"),
     ],
 )

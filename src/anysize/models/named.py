@@ -15,7 +15,6 @@ from anysize.models.registry import create_model, list_models
 
 __all__ = ["import_zoo", "named_model"]
 
-_NUM_CLASSES = 10
 _LIBRARIES = {
     "timm": "timm",
     "torchvision": "torchvision",
@@ -26,15 +25,18 @@ _TORCHVISION_OTHERS = ("detection", "quantization", "optical_flow")
 _SCHEMAS: list[torch.library.Library] = []  # kept alive: a library that is collected takes its schemas along
 
 
-def named_model(name: str) -> nn.Module:
-    """Build a network with random weights and 10 classes.
+def named_model(name: str, *, num_classes: int = 10, in_channels: int = 3, **options: Any) -> nn.Module:
+    """Build a network with random weights.
 
     Args:
         name: ``resnet9`` and the other names of `list_models`, or ``timm:NAME``, ``torchvision:NAME`` (classification
             and segmentation), ``smp:DECODER/ENCODER`` (``smp:Unet/resnet18``; encoders of timm as ``tu-NAME``).
+        num_classes: the number of logits, an image or a pixel.
+        in_channels: 1 for grey, 3 for colour. Networks of torchvision take 3 only.
+        options: the network's own keyword arguments.
 
     Raises:
-        UsageError: there is no such network; the hint has the closest name.
+        UsageError: there is no such network (the hint has the closest name), or it cannot be built so.
         MissingExtraError: the library is not installed.
     """
     library, colon, inner = name.partition(":")
@@ -42,11 +44,19 @@ def named_model(name: str) -> nn.Module:
         known = list_models()
         if name not in known:
             raise _unknown(name, "model", name, [*known, *(f"{short}:" for short in _LIBRARIES)], known)
-        return create_model(name, num_classes=_NUM_CLASSES)
-    builders: dict[str, Callable[[str, str], nn.Module]] = {"timm": _timm, "torchvision": _torchvision, "smp": _smp}
+        return create_model(name, num_classes=num_classes, in_channels=in_channels, **options)
+    builders: dict[str, Callable[..., nn.Module]] = {"timm": _timm, "torchvision": _torchvision, "smp": _smp}
     if library not in builders:
         raise _unknown(name, "library", library, _LIBRARIES, _LIBRARIES)
-    return builders[library](name, inner)
+    if num_classes < 1 or in_channels < 1:
+        raise UsageError(f"num_classes is {num_classes} and in_channels {in_channels}; both must be at least 1")
+    try:
+        return builders[library](name, inner, num_classes, in_channels, options)
+    except TypeError as error:
+        raise UsageError(
+            f"{name} cannot be built with {', '.join(options) or 'no options'}: {error}",
+            hint=f"the options are those of {_LIBRARIES[library]}",
+        ) from error
 
 
 def import_zoo(library: str) -> ModuleType:
@@ -82,16 +92,18 @@ def _mend_torchvision() -> None:
         _SCHEMAS.append(schemas)
 
 
-def _timm(name: str, inner: str) -> nn.Module:
+def _timm(name: str, inner: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
     timm: Any = import_zoo("timm")
     known = timm.list_models()
     if inner.partition(".")[0] not in known:  # a tag after the point names weights, which are not loaded
         raise _unknown(name, "model", inner, known, ())
-    model: nn.Module = timm.create_model(inner, pretrained=False, num_classes=_NUM_CLASSES)
+    model: nn.Module = timm.create_model(
+        inner, pretrained=False, num_classes=num_classes, in_chans=in_channels, **options
+    )
     return model
 
 
-def _torchvision(name: str, inner: str) -> nn.Module:
+def _torchvision(name: str, inner: str, num_classes: int, in_channels: int, own: dict[str, Any]) -> nn.Module:
     models: Any = import_zoo("torchvision").models
     known = {
         known_name: module
@@ -100,18 +112,23 @@ def _torchvision(name: str, inner: str) -> nn.Module:
     }
     if inner not in known:
         raise _unknown(name, "model for classification or segmentation", inner, known, ())
-    options: dict[str, Any] = {"weights": None, "num_classes": _NUM_CLASSES}
+    if in_channels != 3:
+        raise UsageError(
+            f"{name} takes images of 3 channels, and in_channels is {in_channels}",
+            hint="the networks of timm, of segmentation_models_pytorch and of this library take any number",
+        )
+    options: dict[str, Any] = {"weights": None, "num_classes": num_classes}
     if ".segmentation." in known[inner]:
         options["weights_backbone"] = None
         if not inner.startswith("lraspp"):
             options["aux_loss"] = True
     elif inner in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # slow, and replaced by whoever verifies
-    model: nn.Module = models.get_model(inner, **options)
+    model: nn.Module = models.get_model(inner, **{**options, **own})
     return model
 
 
-def _smp(name: str, inner: str) -> nn.Module:
+def _smp(name: str, inner: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
     smp: Any = import_zoo("smp")
     decoders = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     decoder, slash, encoder = inner.partition("/")
@@ -122,7 +139,9 @@ def _smp(name: str, inner: str) -> nn.Module:
         known = [f"tu-{model}" for model in import_zoo("timm").list_models()]
     if not slash or encoder not in known:
         raise _unknown(name, "encoder", encoder, known, ())
-    model: nn.Module = decoders[decoder](encoder, encoder_weights=None, classes=_NUM_CLASSES)
+    model: nn.Module = decoders[decoder](
+        encoder, encoder_weights=None, classes=num_classes, in_channels=in_channels, **options
+    )
     return model
 
 

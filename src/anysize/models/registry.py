@@ -3,14 +3,16 @@
 import difflib
 import importlib
 import inspect
+import os
 import pkgutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anysize.errors import UsageError
 from anysize.models.network import Network
 
-__all__ = ["create_model", "list_models", "register_model"]
+__all__ = ["build_model", "create_model", "list_models", "register_model"]
 
 Builder = Callable[..., Network]
 
@@ -43,13 +45,11 @@ def list_models() -> list[str]:
     return sorted(_builders())
 
 
-def create_model(name: str, *, num_classes: int, in_channels: int = 3, **options: Any) -> Network:
-    """Build a network by name, with random weights.
+def build_model(name: str, *, num_classes: int, in_channels: int, options: Mapping[str, Any]) -> Network:
+    """Build a network with random weights, from options that may come out of a file: they can load nothing.
 
     Args:
-        name: one of `list_models`.
-        num_classes: the number of outputs a pixel or an image.
-        in_channels: 1 for grey, 3 for colour.
+        name, num_classes, in_channels: see `create_model`.
         options: the network's own keyword arguments.
 
     Raises:
@@ -73,3 +73,44 @@ def create_model(name: str, *, num_classes: int, in_channels: int = 3, **options
             f"{name} has no option {', '.join(unknown)}; its options are {', '.join(allowed) or 'none'}",
         )
     return builders[name](num_classes=num_classes, in_channels=in_channels, **options)
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    weights: str | os.PathLike[str] | None = None,
+    head: str = "load",
+    stem: str = "load",
+    **options: Any,
+) -> Network:
+    """Build a network by name, with random weights or those of a file.
+
+    Weights for 1,000 classes in a network for 2 are an error, as random heads that nobody asked for would look
+    trained: ``head="new"`` asks for them. So are weights for 3 channels in a network for 4, unless ``stem`` says what
+    becomes of the first convolution. What else is worth knowing of the weights, such as another library's padding,
+    comes as a warning; `load_weights` returns it, and much more, as a report.
+
+    Args:
+        name: one of `list_models`.
+        num_classes: the number of outputs a pixel or an image.
+        in_channels: 1 for grey, 3 for colour.
+        weights: a path, a URL, a hub or a published name, as for `anysize.load_weights`; None for random ones.
+        head: ``load``, or ``new`` for heads (and behind a pretrained encoder, a decoder) with random weights.
+        stem: ``load``, ``adapt`` or ``repeat``, as for `anysize.load_weights`.
+        options: the network's own keyword arguments.
+
+    Raises:
+        UsageError: an unknown name, option or number.
+        CheckpointError: weights that cannot be had, or do not fit.
+    """
+    if weights is None and (head, stem) != ("load", "load"):
+        raise UsageError(f"head is {head!r} and stem {stem!r}, but there are no weights", hint="weights=SOURCE")
+    model = build_model(name, num_classes=num_classes, in_channels=in_channels, options=options)
+    if weights is not None:
+        # Imported here: it builds networks by name, to say which of them a file fits.
+        loading = importlib.import_module("anysize.models.weights.loading")
+        for warning in loading.load_weights(model, weights, head=head, stem=stem).warnings:
+            warnings.warn(warning, stacklevel=2)
+    return model

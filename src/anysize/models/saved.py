@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from anysize.atomic import atomic_path, write_text
 from anysize.errors import CheckpointError, UsageError
-from anysize.models.registry import create_model
+from anysize.models.registry import build_model
+from anysize.models.weights.layouts import OURS
+from anysize.models.weights.misfit import differences, misfit
+from anysize.models.weights.torch_files import mark
 
-__all__ = ["ModelCard", "load_model", "save_model"]
+__all__ = ["ModelCard", "load_model", "read_card", "save_model"]
 
 FORMAT = 1
 
@@ -49,7 +52,7 @@ def save_model(path: Path, model: nn.Module, card: ModelCard) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # The weights come first: a card without weights says that it is incomplete, old weights under a new card do not.
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, metadata=mark(OURS))
     finite = {name: value for name, value in card.results.items() if math.isfinite(value)}  # JSON has no NaN
     card_json = {"format": FORMAT, **dataclasses.asdict(dataclasses.replace(card, results=finite))}
     write_text(path.with_suffix(".json"), json.dumps(card_json, indent=2, allow_nan=False) + "\n")
@@ -61,7 +64,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
     Raises:
         CheckpointError: a file is missing, damaged, or does not fit the network that the card names.
     """
-    card = _read_card(path.with_suffix(".json"))
+    card = read_card(path.with_suffix(".json"))
     if not path.is_file():
         raise CheckpointError(f"there are no weights at {path}", hint="pass a run folder or a .safetensors file")
     try:
@@ -69,8 +72,9 @@ def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     try:
-        model = create_model(
-            card.model, num_classes=len(card.classes), in_channels=card.in_channels, **card.model_kwargs
+        # Whatever the card says, it makes nobody download anything.
+        model = build_model(
+            card.model, num_classes=len(card.classes), in_channels=card.in_channels, options=card.model_kwargs
         )
     except (UsageError, TypeError) as error:
         reason = error.message if isinstance(error, UsageError) else error
@@ -89,23 +93,17 @@ def check_fit(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -
     Raises:
         CheckpointError: lists what is missing, unexpected, or of another shape.
     """
-    problems = [f"missing: {name}" for name in wanted if name not in found]
-    problems += [f"unexpected: {name}" for name in found if name not in wanted]
-    problems += [
-        f"{name} has shape {tuple(found[name].shape)}, the network's is {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
-    if problems:
-        shown = "\n  ".join(problems[:20])
-        more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise CheckpointError(
-            f"the weights in {path} do not fit the network:\n  {shown}{more}",
-            hint="use the weights and the .json card of one and the same run",
-        )
+    lines = differences(wanted, found)
+    if lines:
+        raise misfit(path, lines, hint="use the weights and the .json card of one and the same run")
 
 
-def _read_card(path: Path) -> ModelCard:
+def read_card(path: Path) -> ModelCard:
+    """Read the card (.json) that was written beside weights.
+
+    Raises:
+        CheckpointError: it is missing, or not a card.
+    """
     if not path.is_file():
         raise CheckpointError(
             f"there is no card at {path}", hint="weights need the .json file that was written beside them"

@@ -27,11 +27,22 @@ class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
     resume: Path | None = None
     """Go on with this run folder, from its last checkpoint, with its own options; flags given beside it override."""
     model: str = "resnet9"
-    """Name of the network: fcn_small, resnet9."""
+    """Name of the network; `anysize summary` lists them all."""
     model_kwargs: tuple[str, ...] = ()
     """Options of the network, as name=value: width=64, final_relu=false."""
+    pretrained: str | None = None
+    """Start from these weights, of this library or of timm, torchvision, segmentation_models_pytorch or Keras: a
+    .safetensors, .pth, .h5 or .keras file, an https:// address, or hf-hub:OWNER/NAME."""
+    pretrained_head: Literal["new", "load"] = "new"
+    """The last layer: 'new' for classes of your own, 'load' where the weights know these very classes."""
     in_channels: Literal["auto", "1", "3"] = "auto"
     """1 for grey, 3 for colour; 'auto' is 1 where every training image is grey."""
+    mean: tuple[float, ...] | None = None
+    """Per channel, in 0..255: subtracted from the pixels. By default what a run's pretrained weights were trained with,
+    else measured on the training images. ImageNet weights of torchvision: 123.675 116.28 103.53."""
+    std: tuple[float, ...] | None = None
+    """Per channel, in 0..255: the pixels are divided by it. ImageNet weights of torchvision: 58.395 57.12 57.375;
+    Xception and MobileNetV2 of Keras have 127.5 for mean and std."""
     epochs: int = 30
     """Passes over the training images."""
     patience: int = 10
@@ -92,6 +103,11 @@ class TrainConfig(BatchOptions, ImageOptions, DeviceOptions):
         require(0 < self.crop <= 1, "crop", self.crop, "greater than 0 and at most 1")
         low, high = self.scale
         require(0 < low <= high < math.inf, "scale", f"{low:g} {high:g}", "two positive factors, smaller first")
+        require((self.mean is None) == (self.std is None), "mean", self.mean, "given together with --std")
+        for value in self.mean or ():
+            require(math.isfinite(value), "mean", value, "a finite number")
+        for value in self.std or ():
+            require(0 < value < math.inf, "std", value, "greater than 0")
         parse_pairs("model-kwargs", self.model_kwargs)
 
     @property

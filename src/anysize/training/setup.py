@@ -39,6 +39,7 @@ from anysize.sizes import format_size
 from anysize.training.config import TrainConfig
 from anysize.training.fitting import fit_to_memory
 from anysize.training.optimizers import create_optimizer
+from anysize.training.pretrained import load_pretrained, normalisation_for, with_normalisation
 
 __all__ = ["Setup", "data_options", "set_up", "write_left_out"]
 
@@ -86,6 +87,8 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
     model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)
+    load_pretrained(config, model, console)
+    config = with_normalisation(config, channels, console)
     side = smallest_side(model, channels)
     require_sides(source.train.joined(_labelled(source)), side, config.model, config.max_side)
     _require_fitting(config, model, _datasets(config, source, channels, side)[0])
@@ -93,7 +96,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     left_out += checked.source.problems
     if left_out:
         console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
-    normalisation = Normalisation(checked.mean, checked.std)
+    normalisation = normalisation_for(config, checked.mean, checked.std)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     train, val = _datasets(config, checked.source, channels, side)

@@ -1,0 +1,118 @@
+"""Tensors by name out of a file: safetensors, or a checkpoint of PyTorch read without running what is in it."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from anysize.errors import CheckpointError, UsageError
+
+__all__ = ["TORCH_SUFFIXES", "FileTensors", "mark", "read_tensors"]
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+"""What `torch.save` writes: a zip archive with a pickle, of which only tensors and plain values are ever loaded."""
+
+# Training loops keep the weights beside the state of the optimiser.
+_INNER_KEYS = ("state_dict", "model_state_dict", "model")
+_MARK = "layout"
+# DistributedDataParallel and torch.compile put theirs before each name.
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class FileTensors:
+    """What a file holds, and what was done to get at it."""
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    layout: str | None = None
+    """Whose names it has, where the file says so itself (`mark`)."""
+
+
+def mark(layout: str) -> dict[str, str]:
+    """Return the metadata of a safetensors file that say whose names it has.
+
+    One entry: the format keeps several in no order, and equal weights should make equal files.
+    """
+    return {_MARK: layout}
+
+
+def read_tensors(path: Path) -> FileTensors:
+    """Read all tensors of ``path`` (.safetensors, .pth, .pt, .bin, .ckpt) into memory, by name.
+
+    A nested ``state_dict``, ``model_state_dict`` or ``model`` is looked into, and a prefix that all names share
+    (``module.``, ``_orig_mod.``) is taken off; the notes say so.
+
+    Raises:
+        UsageError: another kind of file.
+        CheckpointError: it is damaged, holds more than tensors and plain values, or no tensors.
+    """
+    suffix = path.suffix.lower()
+    notes: list[str] = []
+    layout = None
+    if suffix == ".safetensors":
+        try:
+            found: Mapping[str, Any] = load_file(path)
+            with safe_open(path, framework="pt") as file:
+                layout = (file.metadata() or {}).get(_MARK)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    elif suffix in TORCH_SUFFIXES:
+        found = _inner(path, _unpickle(path), notes)
+    else:
+        known = ", ".join((".safetensors", *TORCH_SUFFIXES))
+        raise UsageError(f"{path} is no file of weights: its name ends in {suffix!r}", hint=f"one of {known}")
+    return FileTensors(_without_prefixes(path, found, notes), tuple(notes), layout)
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damage comes as any: IndexError, AssertionError, struct.error ...
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise CheckpointError(
+                f"{path} is not a file of tensors only: loading it would run code that it names",
+                hint="where you trust it, write torch.save(model.state_dict(), ...) and load that",
+            ) from error
+        raise CheckpointError(
+            f"{path} is not a readable file of torch.save ({type(error).__name__})",
+            hint="the file may be cut off, or of another kind",
+        ) from error
+
+
+def _inner(path: Path, content: Any, notes: list[str]) -> Mapping[str, Any]:
+    """Go down to where the tensors are."""
+    where = ""
+    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+        inside = [key for key in _INNER_KEYS if isinstance(content.get(key), Mapping)]
+        if not inside:
+            break
+        content, where = content[inside[0]], f"{where}[{inside[0]!r}]"
+    if not isinstance(content, Mapping) or not content or not all(isinstance(key, str) for key in content):
+        raise CheckpointError(
+            f"{path} holds {type(content).__name__}{where and f' at {where}'}, not tensors by name",
+            hint=f"save model.state_dict(), or keep it under one of {', '.join(_INNER_KEYS)}",
+        )
+    if where:
+        notes.append(f"the weights were at {where} in the file")
+    return content
+
+
+def _without_prefixes(path: Path, found: Mapping[str, Any], notes: list[str]) -> dict[str, Tensor]:
+    strange = [key for key, value in found.items() if not isinstance(value, Tensor)]
+    if strange or not found:
+        shown = f"{strange[0]} is {type(found[strange[0]]).__name__}" if strange else "it is empty"
+        raise CheckpointError(
+            f"{path} does not hold tensors by name: {shown}", hint="save model.state_dict() and nothing beside it"
+        )
+    tensors = dict(found)
+    while prefix := next((start for start in _PREFIXES if all(key.startswith(start) for key in tensors)), None):
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+        notes.append(f"the prefix {prefix!r} was taken off all names")
+    return tensors

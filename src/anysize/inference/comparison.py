@@ -30,9 +30,9 @@ def comparison_row(compared: Compared) -> tuple[str, ...]:
     return (
         summary.name,
         format_size(summary.size),
-        f"{summary.all_parameters:,}",
-        f"{summary.trainable:,}",
-        bytes_text(summary.float32_bytes),
+        f"{summary.counts.all_parameters:,}",
+        f"{summary.counts.trainable:,}",
+        bytes_text(summary.counts.float32_bytes),
         operations_text(costs.multiply_adds),
         "-" if costs.training_bytes is None else bytes_text(costs.training_bytes),
         _field(summary.field),

@@ -1,0 +1,188 @@
+"""``anysize summary``: tables for people, JSON of a fixed form for programs, and errors that help."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from anysize.cli import main
+from anysize.inference import speed
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024"))
+
+
+def test_one_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "resnet9", "--size", "64x96", "--depth", "1", "--model-kwargs", "width=4"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "resnet9: 1,000 classes, 3 channels",
+        "",
+        "layer         kind               output          parameters",
+        "(network)     Resnet9            N x 1000",
+        "  features    Sequential         N x 32 x ? x ?      25,924",
+        "  pool        AdaptiveAvgPool2d  N x 32 x 1 x 1           0",
+        "  classifier  Linear             N x 1000            33,000",
+        "(folded at depth 1 of 5; --depth 5 shows all)",
+        "",
+        "parameters       58,924 (trainable 58,924, frozen 0)",
+        "statistics       280 in buffers; parameters and statistics 59,204",
+        "file             237 kB in float32",
+        "receptive field  the whole image (last map: 111x111)",
+        "stride           16 (last map)",
+        "smallest image   1x1",
+        "",
+        "one image of 64x96, float32",
+        "multiply-adds    1.30 M, of convolutions and matrix products",
+        "training         249 kB of activations kept for the backward pass",
+        "evaluation       98.3 kB of activations at once, at most",
+    ]
+
+
+def test_the_table_fits_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert main(["summary", "resnet50", "--size", "32x32", "--depth", "4"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert len(table) > 100
+    assert max(map(len, table)) <= 60
+
+
+def test_networks_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_ENOUGH_SECONDS", 0.1)
+    assert main(["summary", "fcn_small", "resnet18", "--size", "40x56", "--batch-size", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == (
+        ["network", "size", "parameters", "trainable", "file", "mult-adds", "training", "field", "images/s", "top-1"]
+    )
+    cells = lines[2].split("  ")
+    assert [cell.strip() for cell in cells if cell][:3] == ["resnet18", "40x56", "11,699,112"]
+    assert [cell.strip() for cell in cells if cell][3:] != []
+    assert lines[2].split()[-1] == "69.8"
+    assert float(lines[1].split()[-2]) > 0
+    assert lines[1].split()[-1] == "-"
+    assert lines[-1] == "top-1       resnet18: torchvision IMAGENET1K_V1, 224 pixels"
+    assert lines[-2].startswith("images/s    evaluation, float32, channels_last, batches of 2, ")
+
+
+def test_a_comparison_too_wide_comes_in_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert main(["summary", "fcn_small", "resnet9", "--no-speed"]) == 0
+    table, *_ = capsys.readouterr().out.partition("\n\nparameters")[0].split("\n\n\n")
+    parts = [part.splitlines() for part in table.split("\n\n")]
+    assert len(parts) > 1
+    assert all(part[1].startswith("fcn_small ") and part[2].startswith("resnet9 ") for part in parts)
+    assert max(len(line) for part in parts for line in part) <= 60
+
+
+KEYS = {
+    "name": str,
+    "num_classes": int,
+    "in_channels": int,
+    "size": list,
+    "counts": dict,
+    "costs": dict,
+    "field": dict,
+    "smallest": dict,
+    "layers": list,
+    "published": dict,
+    "speed": type(None),
+}
+
+
+def test_json_keeps_its_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "mobilenet_v2", "--json"]) == 0
+    (content,) = json.loads(capsys.readouterr().out)
+    assert {name: type(value) for name, value in content.items()} == KEYS
+    assert content["size"] == [224, 224]
+    assert content["counts"] == {
+        "parameters": 3_504_872,
+        "trainable": 3_504_872,
+        "statistics": 34_112,
+        "float32_bytes": 4 * 3_538_984 + 8 * 52,
+        "all_parameters": 3_538_984,
+    }
+    assert content["costs"].keys() == {"multiply_adds", "training_bytes", "evaluation_bytes"}
+    assert content["costs"]["multiply_adds"] == 300_774_272
+    assert content["field"] == {
+        "of": "last map",
+        "size": [491, 491],
+        "stride": [32, 32],
+        "whole_image": True,
+        "share_of_image": False,
+        "unknown": None,
+    }
+    assert content["smallest"] == {"side": 1, "multiple_of": 1, "only": False}
+    assert content["published"]["top1"] == 71.878
+    first = content["layers"][0]
+    assert first.keys() == {"name", "kind", "depth", "calls", "shape", "parameters", "own_parameters"}
+    assert first["shape"] == ["N", 1000]
+
+
+def test_a_trained_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", str(trained), str(trained / "weights" / "last.safetensors"), "--no-speed", "--json"]) == 0
+    contents = json.loads(capsys.readouterr().out)
+    assert len(contents) == 2
+    for content in contents:
+        assert (content["num_classes"], content["size"]) == (2, [224, 224])
+        assert content["counts"]["parameters"] > 1000
+    assert main(["summary", str(trained), "--num-classes", "3"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --num-classes is 3, and {trained} is a trained network, which has its own\nhint: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "channels", "size"),
+    [
+        ("fcn_small", 1000, 3, [224, 224]),
+        ("mnist_fcn", 10, 1, [28, 28]),
+        ("unet", 21, 3, [224, 224]),
+        ("xception", 1000, 3, [299, 299]),
+    ],
+)
+@pytest.mark.slow
+def test_what_is_usual_for_a_network(
+    name: str, classes: int, channels: int, size: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["summary", name, "--json"]) == 0
+    (content,) = json.loads(capsys.readouterr().out)
+    assert (content["num_classes"], content["in_channels"], content["size"]) == (classes, channels, size)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "error: no model was given\nhint: anysize summary resnet9, or the folder of a run\n"),
+        ("resnet9 --size 224", "error: --size is 224; it must be height x width\nhint: --size 480x640\n"),
+        ("resnet9 --size 0x20", "error: --size is 0x20; it must be height x width\nhint: --size 480x640\n"),
+        ("fcn_small --size 3x9", "error: --size is 3x9; fcn_small needs at least 4x4\nhint: --size 4x4, or larger\n"),
+        ("resnet9 --depth 0", "error: --depth is 0; it must be at least 1\n"),
+        ("resnet9 --num-classes 0", "error: --num-classes is 0; it must be at least 1\n"),
+        (
+            "resnet9 fcn_small --model-kwargs width=4",
+            "error: --model-kwargs width=4 was given with 2 models; options are those of one network\n"
+            "hint: anysize summary resnet9 --model-kwargs width=4\n",
+        ),
+        ("resnet9 --model-kwargs depth=4", "error: resnet9 has no option depth; its options are width\n"),
+        (
+            "nowhere.safetensors",
+            "error: there is no card at nowhere.json\nhint: weights need the .json file that was written beside them\n",
+        ),
+    ],
+)
+def test_what_cannot_be_summarised(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", *line.split()]) in (2, 3, 7)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", message)
+
+
+def test_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "resnet8"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: 'resnet8' names no model; there are ")
+    assert error.endswith("\nhint: did you mean resnet9?\n") or error.endswith("\nhint: did you mean resnet18?\n")

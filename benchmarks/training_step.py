@@ -152,15 +152,17 @@ def measure(name: str, rounds: int) -> Result:
     for step in steps.values():
         for _ in range(WARM_UP):
             step()
+    # With one thread, of this process alone, which other work on the machine disturbs less.
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {way: [] for way in steps}
     ways = list(steps)
     for number in range(rounds):
         turn = number // 2 % len(ways)
         order = ways[turn:] + ways[:turn]
         for way in order if number % 2 else reversed(order):
-            started = time.perf_counter()
+            started = clock()
             steps[way]()
-            seconds[way].append(time.perf_counter() - started)
+            seconds[way].append(clock() - started)
         print(f"  round {number + 1:2}: " + ", ".join(f"{way} {seconds[way][-1]:.3f} s" for way in ways), flush=True)
     return Result(name, case.peer, seconds)
 

@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # Each unit imports from the lines above its own, never from beside or below.
 ORDER = (
-    {"errors", "extras", "version", "atomic", "sizes"},
+    {"errors", "extras", "version", "atomic", "cache_folder", "sizes"},
     {"startup", "config_file", "console", "pairs"},
     {"options"},
     {"ragged", "data", "models"},
@@ -30,7 +30,18 @@ ORDER = (
 LEVELS = {unit: level for level, units in enumerate(ORDER) for unit in units}
 # Lowest line only: sizes and extras raise errors.
 WITHIN_A_LINE = {("sizes", "errors"), ("extras", "errors")}
-WITHOUT_TORCH = {"errors", "extras", "version", "atomic", "sizes", "startup", "options", "config_file", "console"} | {
+WITHOUT_TORCH = {
+    "errors",
+    "extras",
+    "version",
+    "atomic",
+    "cache_folder",
+    "sizes",
+    "startup",
+    "options",
+    "config_file",
+    "console",
+} | {
     "data",
     "batching",
     "reporting",

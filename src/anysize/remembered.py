@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from anysize.atomic import write_text
-from anysize.data.cache import default_cache_folder
+from anysize.cache_folder import cache_folder
 from anysize.version import __version__
 
 __all__ = ["Store", "circumstances"]
@@ -49,7 +49,7 @@ class Store:
 
     @property
     def _path(self) -> Path:
-        return default_cache_folder() / self._name
+        return cache_folder() / self._name
 
 
 def _is_figure(value: object) -> bool:

@@ -325,6 +325,19 @@ class Transposed(nn.Module):
         return self.fc(self.conv(x).permute(0, 2, 3, 1).flatten(1))
 
 
+class Stacked(nn.Module):
+    """One map below another: on a larger image other rows would stand there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4 * 10 * 5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.fc(torch.cat([x, x.relu()], dim=2).flatten(1))
+
+
 def broken() -> nn.Module:
     model = lenet()
     nn.init.constant_(model[0].weight, torch.nan)
@@ -379,6 +392,12 @@ ERRORS: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
         None,
         "permute cannot be made convolutional: it is not known to give each answer from the pixels nearby, on an image "
         "of any size" + KNOWN,
+    ),
+    "joined_along_space": (
+        Stacked,
+        None,
+        "cat cannot be made convolutional: it is not known to give each answer from the pixels nearby, on an image of "
+        "any size" + KNOWN,
     ),
     "pooled_by_size": (
         PooledBySize,

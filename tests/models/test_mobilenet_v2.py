@@ -29,14 +29,13 @@ def test_widths_of_torchvision(width: float) -> None:
     assert width != 1.0 or sum(p.numel() for p in ours.parameters()) == 3_504_872  # torchvision's documentation
 
 
-def test_the_dilation_of_timm() -> None:
+@pytest.mark.parametrize("output_stride", [pytest.param(8, marks=pytest.mark.slow), 16])
+def test_the_dilation_of_timm(output_stride: int) -> None:
     # Its names count stages; the order of the layers is ours.
-    timm = library("timm")
-    for output_stride in (8, 16):
-        theirs = timm.create_model("mobilenetv2_100", num_classes=7, output_stride=output_stride)
-        ours = create_model("mobilenet_v2", num_classes=7, output_stride=output_stride)
-        names = dict(zip(theirs.state_dict(), ours.state_dict(), strict=True))
-        check_same_values(ours, theirs, ((65, 78),), renamed=names.__getitem__)
+    theirs = library("timm").create_model("mobilenetv2_100", num_classes=7, output_stride=output_stride)
+    ours = create_model("mobilenet_v2", num_classes=7, output_stride=output_stride)
+    names = dict(zip(theirs.state_dict(), ours.state_dict(), strict=True))
+    check_same_values(ours, theirs, ((65, 78),), renamed=names.__getitem__)
 
 
 def state_of_keras(model: Any, names: list[str]) -> dict[str, Tensor]:

@@ -104,6 +104,7 @@ def compare(
     [
         ("fcn_small", (23, 38), {}),
         ("mnist_anysize", (41, 38), {}),
+        ("mnist_fcn", (61, 58), {}),
         ("resnet9", (97, 64), {"width": 2}),
         ("resnet18", (75, 98), {"width": 0.125}),
         ("resnet50", (97, 130), {"width": 0.125}),
@@ -113,6 +114,8 @@ def compare(
         ("xception41", (65, 98), {"width": 0.125}),
         ("unet", (64, 96), {"encoder": "resnet18", "encoder_width": 0.25}),
         ("deeplabv3plus", (65, 97), {"encoder": "resnet18", "encoder_width": 0.25, "channels": 32}),
+        ("fcn32s", (65, 97), {"width": 2}),
+        ("fcn8s", (65, 97), {"width": 2}),
         pytest.param("xception", (97, 106), {}, marks=pytest.mark.slow),
         pytest.param("xception65", (97, 106), {}, marks=pytest.mark.slow),
         pytest.param("deeplabv3plus", (129, 97), {}, marks=pytest.mark.slow),

@@ -53,7 +53,7 @@ def test_counts_by_hand() -> None:
     told = summarise(small_network(), name="small", num_classes=5, in_channels=2, size=(8, 12))
     assert told.counts.parameters == (6 * 9 + 6) + 2 * 6 + 6 * 4 * 4 + (4 * 5 + 5) == 193
     assert told.counts.trainable == 193 - 96
-    assert told.counts.statistics == 12
+    assert told.counts.buffers == 12
     assert told.counts.all_parameters == 205
     assert told.counts.float32_bytes == 4 * 205 + 8  # and the integer that counts batches
     positions = 4 * 6
@@ -122,7 +122,31 @@ def test_inception_resnet_v2_has_what_keras_counts_and_its_scales() -> None:
     told = count_parameters(on_meta("timm:inception_resnet_v2", num_classes=1000))
     assert told.parameters == 55_843_464
     # Keras leaves the scales of batch normalisation out; there are half as many as statistics.
-    assert told.all_parameters - told.statistics // 2 == 55_873_736
+    assert told.all_parameters - told.buffers // 2 == 55_873_736
+
+
+class Parts(nn.Module):
+    """A container that never runs itself, before another layer in the forward pass and behind it by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.ReLU()
+        self.blocks = nn.ModuleList([nn.Identity(), nn.Conv2d(1, 2, 3, bias=False)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.last(self.blocks[1](x))
+        return x.mean((2, 3)) if x.shape[2] > 100 else x
+
+
+def test_containers_that_never_run_come_where_their_layers_do() -> None:
+    layers = list_layers(Parts().to("meta").eval(), 1, (8, 8))
+    assert [(layer.name, layer.shape) for layer in layers] == [
+        ("", ("?",)),
+        ("blocks", None),
+        ("blocks.1", ("N", 2, "?", "?")),
+        ("last", ("N", 2, "?", "?")),
+    ]
+    assert layer_lines(layers)[1] == "(network)  Parts       ?"
 
 
 class Shared(nn.Module):
@@ -173,11 +197,11 @@ def test_the_table_of_layers() -> None:
         "  pool      AdaptiveAvgPool2d  N x 3 x 1 x 1            0",
     ]
     assert layer_lines(layers, depth=1, width=50) == [
-        "layer       kind         output         parameters",
-        "(network)   FcnSmall     N x 3",
-        "  features  Sequential   N x 32 x ? x ?      9,568",
-        "  head      Sequential   N x 3 x ? x ?         691",
-        "  pool      Adapt…ool2d  N x 3 x 1 x 1           0",
+        "layer       kind          output          parameters",
+        "(network)   FcnSmall      N x 3",
+        "  features  Sequential    N x 32 x ? x ?       9,568",
+        "  head      Sequential    N x 3 x ? x ?          691",
+        "  pool      Adapti…ool2d  N x 3 x 1 x 1            0",
         "(folded at depth 1 of 2; --depth 2 shows all)",
     ]
 
@@ -197,7 +221,7 @@ def test_however_it_is_folded_the_parameters_add_up(depth: int | None, width: in
 def test_the_facts_beside_the_table() -> None:
     assert total_lines(summary_of("resnet9", (224, 224), num_classes=1000)) == [
         "parameters       1,900,552 (trainable 1,900,552, frozen 0)",
-        "statistics       2,240 in buffers; parameters and statistics 1,902,792",
+        "buffers          2,240; parameters and buffers 1,902,792",
         "file             7.61 MB in float32",
         "receptive field  the whole image (last map: 111x111)",
         "stride           16 (last map)",

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from anysize.errors import AnysizeError, CheckpointError, UsageError
-from anysize.models.weights.download import Address, download
+from anysize.models.named import import_zoo
+from anysize.models.weights import sources
+from anysize.models.weights.download import Address, _next_url, download
 from anysize.models.weights.sources import local_file
 
 CONTENT = bytes(range(256)) * 5000  # more than one chunk of a megabyte
@@ -294,3 +296,37 @@ def test_endpoints_need_https(monkeypatch: pytest.MonkeyPatch) -> None:
         "weights are not taken from http://mirror.example.org/timm/resnet18.a1_in1k/resolve/main/model.safetensors\n"
         "hint: use https:// (http:// is for this machine only)"
     )
+
+
+def test_what_is_asked_of_servers_elsewhere(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Address, Path]] = []
+
+    def note(address: Address, target: Path) -> Path:
+        asked.append((address, target))
+        return target
+
+    monkeypatch.setattr(sources, "download", note)
+    for name in ("HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    models = import_zoo("torchvision").models
+    local_file(models.ResNet18_Weights.IMAGENET1K_V1.url)
+    local_file("https://example.org/resnet18-f37072fd.pth")
+    local_file("resnet18.a1_in1k")
+    assert [address for address, _ in asked] == [
+        # PyTorch's server puts the beginning of the checksum into the name; elsewhere such digits mean anything.
+        Address(url="https://download.pytorch.org/models/resnet18-f37072fd.pth", sha256="f37072fd"),
+        Address(url="https://example.org/resnet18-f37072fd.pth"),
+        Address(url="https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors", of_hub=True),
+    ]
+    assert {target.parent for _, target in asked} == {cache}
+    assert asked[2][1].name.startswith("timm--resnet18.a1_in1k--model-")
+
+
+def test_nobody_is_led_from_the_network_to_this_machine() -> None:
+    address = Address(url="https://example.org/a.pth")
+    with pytest.raises(CheckpointError) as caught:
+        _next_url(address, address.url, "http://127.0.0.1:631/admin")
+    assert str(caught.value) == (
+        "https://example.org/a.pth redirects to http://127.0.0.1:631/admin, which is not https"
+    )
+    assert _next_url(address, address.url, "../b?c=d") == "https://example.org/b?c=d"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from anysize.data.cache import default_cache_folder
+from anysize.cache_folder import cache_folder
 from anysize.errors import UsageError
 from anysize.ragged import RaggedBatch
 from anysize.timing import measure, measure_speed
@@ -76,7 +76,7 @@ def test_remembers_by_circumstances(seconds: list[int]) -> None:
 
 def test_a_damaged_memory_is_measured_anew(seconds: list[int]) -> None:
     measure_speed(net(), in_channels=1)
-    path = default_cache_folder() / "speed.json"
+    path = cache_folder() / "speed.json"
     ((key, figures),) = json.loads(path.read_text()).items()
     for wrong in ({"seconds": 1.0}, {**figures, "seconds_per_pixel": 0.0}, {**figures, "seconds_per_pixel": -1.0}, 3):
         path.write_text(json.dumps({key: wrong}))
@@ -92,7 +92,7 @@ def test_what_a_busy_machine_says_is_not_remembered(seconds: list[int], monkeypa
     monkeypatch.setattr(measure, "_ENOUGH_SECONDS", float("inf"))
     monkeypatch.setattr(measure, "_is_busy", lambda: True)
     assert measure_speed(net(), in_channels=1).is_steady
-    assert not (default_cache_folder() / "speed.json").exists()
+    assert not (cache_folder() / "speed.json").exists()
 
 
 def test_a_network_without_logits_is_refused() -> None:

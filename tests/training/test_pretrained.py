@@ -10,6 +10,7 @@ from anysize.console import Console
 from anysize.errors import CheckpointError, UsageError
 from anysize.models import create_model, read_card, save_weights
 from anysize.training import TrainConfig
+from anysize.training.pretrained import with_normalisation
 from anysize.training.run import train
 from toy import QUIET, quick, write_stripes
 
@@ -111,6 +112,16 @@ def test_numbers_that_cannot_be(options: dict[str, tuple[float, ...]], message: 
     with pytest.raises(UsageError) as caught:
         TrainConfig(**options)
     assert str(caught.value) == message
+
+
+def test_the_normalisation_of_published_weights() -> None:
+    config = with_normalisation(TrainConfig(pretrained="resnet18.a1_in1k"), 3, QUIET)
+    assert config.mean == pytest.approx((123.675, 116.28, 103.53))
+    assert config.std == pytest.approx((58.395, 57.12, 57.375))
+    for other in (TrainConfig(pretrained="resnet18.a1_in1k", mean=(1.0,) * 3, std=(2.0,) * 3), TrainConfig()):
+        assert with_normalisation(other, 3, QUIET) == other
+    grey = with_normalisation(TrainConfig(pretrained="resnet18.a1_in1k"), 1, QUIET)
+    assert grey.mean is None
 
 
 def test_one_number_a_channel(stripes: Path, tmp_path: Path) -> None:

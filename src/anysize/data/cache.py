@@ -11,7 +11,9 @@ from typing import Any
 
 import PIL
 
-__all__ = ["FileCache", "FileStamp", "default_cache_folder", "default_cache_path", "file_key"]
+from anysize.cache_folder import cache_folder
+
+__all__ = ["FileCache", "FileStamp", "default_cache_path", "file_key"]
 
 # Of the file itself; another one is emptied.
 _FORMAT = "2"
@@ -47,15 +49,9 @@ class FileStamp:
         return cls(status.st_size, status.st_mtime_ns)
 
 
-def default_cache_folder() -> Path:
-    """``$ANYSIZE_CACHE``, or ``~/.cache/anysize``."""
-    folder = os.environ.get("ANYSIZE_CACHE")
-    return Path(folder) if folder else Path("~/.cache/anysize").expanduser()
-
-
 def default_cache_path() -> Path:
     """``$ANYSIZE_CACHE/index.sqlite``, or ``~/.cache/anysize/index.sqlite``."""
-    return default_cache_folder() / "index.sqlite"
+    return cache_folder() / "index.sqlite"
 
 
 class FileCache:

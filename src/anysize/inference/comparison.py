@@ -59,7 +59,7 @@ def comparison_lines(networks: Sequence[Compared], *, width: int | None = None) 
 def notes(networks: Sequence[Compared]) -> list[str]:
     """Say what the columns are, and where the published figures are from."""
     lines = [
-        "parameters  with the statistics of batch normalisation, as Keras counts them",
+        "parameters  with buffers (the statistics of batch normalisation), as Keras counts them",
         "training    activations of one image kept for the backward pass, in float32",
         "field       side of the receptive field in pixels; all: the whole image (in brackets: of the last map before",
         "            the global pool, or without what is pooled over the image)",

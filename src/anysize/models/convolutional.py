@@ -39,6 +39,10 @@ def convolutionalize(model: nn.Module, *, size: int | tuple[int, int] | None = N
     The copy is an ordinary module with the state dict keys of ``model`` (dense weights (K, C*h*w) are (K, C, h, w)),
     in the same mode, trainable, and takes ragged batches. It shares no memory with ``model``.
 
+    >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 13 * 13, 10))
+    >>> model(torch.zeros(1, 1, 28, 28)).shape, convolutionalize(model)(torch.zeros(1, 1, 30, 64)).shape
+    (torch.Size([1, 10]), torch.Size([1, 10, 2, 19]))
+
     Args:
         model: a classifier that `torch.fx` can trace: no Python branches on sizes or values. Its head is made of
             flattening, `nn.Linear`, activations, dropout and batch normalisation.

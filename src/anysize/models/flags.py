@@ -3,7 +3,7 @@
 from torch import nn
 
 from anysize.errors import AnysizeError, UsageError
-from anysize.models.registry import create_model
+from anysize.models.registry import build_model
 from anysize.pairs import parse_pairs
 
 __all__ = ["model_from_flags"]
@@ -17,7 +17,7 @@ def model_from_flags(name: str, model_kwargs: tuple[str, ...], *, num_classes: i
     """
     options = parse_pairs("model-kwargs", model_kwargs)
     try:
-        return create_model(name, num_classes=num_classes, in_channels=in_channels, **options)
+        return build_model(name, num_classes=num_classes, in_channels=in_channels, options=options)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         if isinstance(error, AnysizeError):
             raise

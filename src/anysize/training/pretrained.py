@@ -9,6 +9,7 @@ from anysize.console import Console
 from anysize.errors import CheckpointError, UsageError
 from anysize.loading import Normalisation
 from anysize.models import ModelCard, load_weights, read_card
+from anysize.models.weights.published import PUBLISHED, Published
 from anysize.training.config import TrainConfig
 
 __all__ = ["load_pretrained", "normalisation_for", "with_normalisation"]
@@ -45,10 +46,10 @@ def with_normalisation(config: TrainConfig, channels: int, console: Console) -> 
     """
     given = (config.mean, config.std)
     if config.pretrained is not None and config.resume is None and given == (None, None):
-        card = _card_beside(Path(config.pretrained))
-        if card is not None and card.in_channels == channels:
+        known = _trained_with(config.pretrained)
+        if known is not None and len(known.mean) == channels:
             console.say("normalisation: as the pretrained weights were trained with")
-            return replace(config, mean=card.mean, std=card.std)
+            return replace(config, mean=known.mean, std=known.std)
         console.say(
             "normalisation: measured on the training images; where it is known with what the pretrained weights were "
             "trained, say so with --mean and --std"
@@ -70,6 +71,9 @@ def normalisation_for(config: TrainConfig, mean: tuple[float, ...], std: tuple[f
     )
 
 
-def _card_beside(weights: Path) -> ModelCard | None:
-    path = weights.with_suffix(".json")
-    return read_card(path) if weights.suffix == ".safetensors" and path.is_file() else None
+def _trained_with(source: str) -> ModelCard | Published | None:
+    """What is known of weights: published ones by name, those of a run by the card beside them."""
+    if source in PUBLISHED:
+        return PUBLISHED[source]
+    path = Path(source).with_suffix(".json")
+    return read_card(path) if source.endswith(".safetensors") and path.is_file() else None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from anysize.data.cache import FileStamp, default_cache_folder, file_key
+from anysize.cache_folder import cache_folder
+from anysize.data.cache import FileStamp, file_key
 from anysize.data.index import Pace, Progress, default_workers
 from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem, describe
@@ -34,7 +35,7 @@ def index_places(root: Path, names: Sequence[str], alone: bool) -> tuple[Path, P
         alone: the one shard was given itself, rather than its folder.
     """
     beside = root / (f".{names[0]}.anysize-index" if alone else ".anysize-index")
-    return beside, default_cache_folder() / "shards" / f"{sha256(file_key(beside)).hexdigest()[:32]}.anysize-index"
+    return beside, cache_folder() / "shards" / f"{sha256(file_key(beside)).hexdigest()[:32]}.anysize-index"
 
 
 def open_side_index(

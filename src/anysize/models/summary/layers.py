@@ -1,6 +1,6 @@
 """The layers of a network in the order in which they run: names, kinds, shapes and parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["Layer", "list_layers"]
 
 Shape = tuple[int | str, ...]
-"""Numbers; ``N`` for the batch, and ``?`` for what depends on the image's size."""
+"""Numbers; ``N`` for the batch, and ``?`` for what depends on the image's size (alone: the number of dimensions)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def list_layers(model: nn.Module, in_channels: int, size: tuple[int, int]) -> li
     except (RuntimeError, ValueError, AssertionError):  # it takes only some sizes
         second = _shapes(model, torch.empty(3, in_channels, *size, device="meta"))
     modules = dict(model.named_modules())
-    order = {name: place for place, name in enumerate(dict.fromkeys([*first, *modules]))}
+    order = _order(first, modules)
     counts = _own_parameters(modules)
     layers = []
     for name in sorted(modules, key=lambda name: _place(name, order)):
@@ -71,6 +71,16 @@ def list_layers(model: nn.Module, in_channels: int, size: tuple[int, int]) -> li
 
 def _is_within(inner: str, outer: str) -> bool:
     return not outer or inner == outer or inner.startswith(f"{outer}.")
+
+
+def _order(ran: Iterable[str], modules: Iterable[str]) -> dict[str, int]:
+    """Number modules by when they first run; one that is no step of its own goes by the first of those within it."""
+    order: dict[str, int] = {}
+    for place, name in enumerate([*ran, *modules]):
+        parts = name.split(".")
+        for depth in range(len(parts)):
+            order.setdefault(".".join(parts[: depth + 1]), place)
+    return order
 
 
 def _place(name: str, order: dict[str, int]) -> tuple[int, ...]:
@@ -116,7 +126,9 @@ def _shapes(model: nn.Module, images: Tensor) -> dict[str, list[tuple[int, ...]]
 
 
 def _free(shape: Sequence[int], other: Sequence[int]) -> Shape | None:
-    if not shape or len(shape) != len(other):
+    if len(shape) != len(other):
+        return ("?",)
+    if not shape:
         return None
     return tuple(
         length if length == length_too else "N" if place == 0 else "?"

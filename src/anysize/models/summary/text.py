@@ -97,7 +97,7 @@ def total_lines(summary: NetworkSummary) -> list[str]:
     training = "not countable" if costs.training_bytes is None else bytes_text(costs.training_bytes)
     rows = [
         ("parameters", f"{counts.parameters:,} (trainable {counts.trainable:,}, frozen {frozen:,})"),
-        ("statistics", f"{counts.statistics:,} in buffers; parameters and statistics {counts.all_parameters:,}"),
+        ("buffers", f"{counts.buffers:,}; parameters and buffers {counts.all_parameters:,}"),
         ("file", f"{bytes_text(counts.float32_bytes)} in float32"),
         ("receptive field", field_text(summary.field)),
         ("stride", stride_text(summary.field)),

@@ -120,9 +120,6 @@ def recognise(
         candidates = known
     heads = getattr(model, "head_names", ())
     fitting = [candidate for candidate in candidates if _fits(model, candidate, tensors, heads)]
-    # A file with all tensors of the network is that, even where a part of the network would have the same names.
-    whole = [candidate for candidate in fitting if len(candidate.modules) == len(known[0].modules)]
-    fitting = whole or fitting
     different = [fit for fit in fitting if _placed(fit, tensors) != _placed(fitting[0], tensors)]
     if different:
         names = " and ".join(dict.fromkeys(fit.name for fit in (fitting[0], *different)))

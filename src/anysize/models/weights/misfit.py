@@ -42,7 +42,11 @@ def _some_of_each_kind(lines: Sequence[str]) -> list[str]:
     for line in lines:
         start = line.partition(" ")[0]
         kinds.setdefault(start if start.endswith(":") else "", []).append(line)
-    return [line for kind in kinds.values() for line in kind[: _MOST_LINES // len(kinds)]]
+    left, shown = _MOST_LINES, {}
+    for turn, start in enumerate(sorted(kinds, key=lambda start: len(kinds[start]))):
+        shown[start] = kinds[start][: left // (len(kinds) - turn)]  # what a short kind does not need, the others get
+        left -= len(shown[start])
+    return [line for start in kinds for line in shown[start]]
 
 
 def _kind(tensor: Tensor) -> str:

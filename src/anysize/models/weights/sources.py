@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from anysize.cache_folder import cache_folder
 from anysize.errors import CheckpointError, UsageError
 from anysize.models.weights.download import Address, check_scheme, download, sha256_of
 from anysize.models.weights.published import PUBLISHED
@@ -119,10 +120,8 @@ def _from_url(text: str) -> Path:
 
 
 def _cached(url: str, name: str) -> Path:
-    folder = os.environ.get("ANYSIZE_CACHE")
-    root = Path(folder) if folder else Path("~/.cache/anysize").expanduser()
     plain = re.sub(r"[^\w.-]", "_", name)
     stem, suffix = Path(plain).stem[:_MAX_NAME], Path(plain).suffix
     if stem.endswith(".weights"):  # Keras tells .weights.h5 from .h5
         stem, suffix = stem.removesuffix(".weights"), f".weights{suffix}"
-    return root / "weights" / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"
+    return cache_folder() / "weights" / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"

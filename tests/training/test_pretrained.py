@@ -60,6 +60,12 @@ def test_resuming_needs_the_weights_no_more(stripes: Path, first: Path, tmp_path
     train(twice, console=QUIET)
     source.unlink()
     source.with_suffix(".json").unlink()
+    with pytest.raises(UsageError) as caught:
+        train(TrainConfig(resume=tmp_path / "twice", epochs=2, pretrained="other.safetensors"), console=QUIET)
+    assert str(caught.value) == (
+        f"--pretrained is other.safetensors; {tmp_path / 'twice'} began with {source}, and goes on with weights of its "
+        "own\nhint: start a new run"
+    )
     result = train(TrainConfig(resume=tmp_path / "twice", epochs=2), console=QUIET)
     assert result.epochs == 2
 
@@ -98,6 +104,37 @@ def test_weights_that_do_not_fit(stripes: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         train(config, console=QUIET)
     assert caught.value.hint == "--pretrained-head new loads all others, and leaves head.4 as in the network"
+
+
+def test_a_head_for_other_classes(first: Path, tmp_path: Path) -> None:
+    data = write_stripes(tmp_path / "data", count=3, classes=("down", "up"))
+    source = first / "weights" / "last.safetensors"
+    with pytest.raises(CheckpointError) as caught:
+        train(quick(data, tmp_path / "run", pretrained=str(source), pretrained_head="load"), console=QUIET)
+    assert str(caught.value) == (
+        f"{source} knows the classes across, down; the images have down, up\nhint: --pretrained-head new"
+    )
+
+
+def test_a_card_that_is_none(stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_weights(create_model("fcn_small", num_classes=2, in_channels=3), tmp_path / "w.safetensors")
+    for content in ("{}", "no json"):
+        (tmp_path / "w.json").write_text(content)
+        assert with_normalisation(TrainConfig(pretrained="~/w.safetensors"), 3, QUIET).mean is None
+    (tmp_path / "w.json").unlink()
+    train(quick(stripes, tmp_path / "run", epochs=1, mean=(1.0,) * 3, std=(2.0,) * 3), console=QUIET)
+    card = tmp_path / "run" / "weights" / "last.json"
+    card.rename(tmp_path / "w.json")
+    assert with_normalisation(TrainConfig(pretrained="~/w.safetensors"), 3, QUIET).mean == (1.0,) * 3
+
+
+def test_hints_are_flags(stripes: Path, tmp_path: Path) -> None:
+    save_weights(create_model("fcn_small", num_classes=2, in_channels=4), tmp_path / "four.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        train(quick(stripes, tmp_path / "run", pretrained=str(tmp_path / "four.safetensors")), console=QUIET)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("images are read with 1 or 3 channels (--in-channels)")
 
 
 @pytest.mark.parametrize(

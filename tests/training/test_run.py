@@ -279,6 +279,18 @@ def test_networks_without_one_answer_an_image(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_images_are_answered_too(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_stripes(data / "train", count=3, sides=(28, 28))
+    write_stripes(data / "val", count=2, sides=(40, 40))
+    plain: dict[str, Any] = {"scale": (1.0, 1.0), "crop": 1.0, "model_kwargs": ()}
+    with pytest.raises(UsageError, match=r"^mnist_fcn answers an image of 40x40 \(height x width\) with a map of 4x4 "):
+        train(quick(data, tmp_path / "run", model="mnist_fcn", **plain), console=QUIET)
+    with pytest.raises(ImageSizeError, match=r"^mnist_dense was given images of 40x40 "):
+        train(quick(data, tmp_path / "run", model="mnist_dense", **plain), console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_network_for_one_size(tmp_path: Path) -> None:
     data = write_stripes(tmp_path / "data", count=3, sides=(28, 28))
     with pytest.raises(UsageError) as refused:

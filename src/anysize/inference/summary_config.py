@@ -60,7 +60,12 @@ class SummaryConfig(StartupSettings):
     def require_models(self) -> tuple[str, ...]:
         """Return the models, or say that none was given."""
         if not self.models:
-            raise UsageError("no model was given", hint="anysize summary resnet9, or the folder of a run")
+            from anysize.models import list_models  # it needs torch, which options do without
+
+            raise UsageError(
+                f"no model was given; there are {', '.join(list_models())}, and those of timm:, torchvision: and smp:",
+                hint="anysize summary resnet9, or the folder of a run",
+            )
         if len(self.models) > 1 and self.model_kwargs:
             raise UsageError(
                 f"--model-kwargs {' '.join(self.model_kwargs)} was given with {len(self.models)} models; "

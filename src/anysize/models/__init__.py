@@ -5,7 +5,7 @@ from anysize.models.flags import model_from_flags
 from anysize.models.network import Network
 from anysize.models.probe import fixed_side, has_batch_statistics, smallest_side
 from anysize.models.registry import create_model, list_models, register_model
-from anysize.models.saved import ModelCard, load_model, read_card, save_model
+from anysize.models.saved import ModelCard, find_card, load_model, read_card, save_model
 from anysize.models.weights import LoadReport, load_weights, save_weights
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Network",
     "convolutionalize",
     "create_model",
+    "find_card",
     "fixed_side",
     "has_batch_statistics",
     "list_models",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from anysize.errors import UsageError
 from anysize.models.network import Network
-from anysize.models.registry import create_model, list_models, register_model
+from anysize.models.registry import build_model, list_models, model_name, register_model
 
 __all__ = [
     "Atrous",
@@ -127,7 +127,7 @@ def initialise(network: nn.Module) -> None:
 def register_encoder(encoder: type[Encoder]) -> type[Encoder]:
     """Register a class as a model under its own name, ``Resnet18`` as ``resnet18``, and as an encoder."""
     register_model(encoder)
-    _ENCODERS["".join(f"_{c.lower()}" if c.isupper() else c for c in encoder.__name__).lstrip("_")] = encoder
+    _ENCODERS[model_name(encoder)] = encoder
     return encoder
 
 
@@ -145,6 +145,6 @@ def build_encoder(name: str, *, in_channels: int, **options: Any) -> Encoder:
     known = list_encoders()
     if name not in known:
         raise UsageError(f"encoder is {name!r}; the encoders are {', '.join(known)}")
-    encoder = cast(Encoder, create_model(name, num_classes=1, in_channels=in_channels, **options))
+    encoder = cast(Encoder, build_model(name, num_classes=1, in_channels=in_channels, options=options))
     encoder.remove_heads()
     return encoder

@@ -11,7 +11,7 @@ from torch import nn
 
 from anysize.errors import UsageError
 from anysize.extras import require_extra
-from anysize.models.registry import create_model, list_models
+from anysize.models.registry import build_model, list_models
 
 __all__ = ["import_zoo", "named_model"]
 
@@ -44,7 +44,7 @@ def named_model(name: str, *, num_classes: int = 10, in_channels: int = 3, **opt
         known = list_models()
         if name not in known:
             raise _unknown(name, "model", name, [*known, *(f"{short}:" for short in _LIBRARIES)], known)
-        return create_model(name, num_classes=num_classes, in_channels=in_channels, **options)
+        return build_model(name, num_classes=num_classes, in_channels=in_channels, options=options)
     builders: dict[str, Callable[..., nn.Module]] = {"timm": _timm, "torchvision": _torchvision, "smp": _smp}
     if library not in builders:
         raise _unknown(name, "library", library, _LIBRARIES, _LIBRARIES)

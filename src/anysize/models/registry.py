@@ -12,7 +12,7 @@ from typing import Any
 from anysize.errors import UsageError
 from anysize.models.network import Network
 
-__all__ = ["build_model", "create_model", "list_models", "register_model"]
+__all__ = ["build_model", "create_model", "list_models", "model_name", "register_model"]
 
 Builder = Callable[..., Network]
 
@@ -24,9 +24,13 @@ def register_model(builder: Builder) -> Builder:
 
     It takes ``num_classes``, ``in_channels`` and options.
     """
-    name = "".join(f"_{c.lower()}" if c.isupper() else c for c in builder.__name__).lstrip("_")
-    _BUILDERS[name] = builder
+    _BUILDERS[model_name(builder)] = builder
     return builder
+
+
+def model_name(builder: Builder) -> str:
+    """Return the name of a registered function or class."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in builder.__name__).lstrip("_")
 
 
 def _builders() -> dict[str, Builder]:

@@ -18,7 +18,7 @@ from anysize.models.weights.layouts import OURS
 from anysize.models.weights.misfit import differences, misfit
 from anysize.models.weights.torch_files import mark
 
-__all__ = ["ModelCard", "load_model", "read_card", "save_model"]
+__all__ = ["ModelCard", "find_card", "load_model", "read_card", "save_model"]
 
 FORMAT = 1
 
@@ -96,6 +96,22 @@ def check_fit(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -
     lines = differences(wanted, found)
     if lines:
         raise misfit(path, lines, hint="use the weights and the .json card of one and the same run")
+
+
+def find_card(weights: Path) -> ModelCard | None:
+    """Read the card beside weights, if there is one; another program's .json of that name is none.
+
+    Raises:
+        CheckpointError: the card is damaged, or of another version.
+    """
+    path = weights.with_suffix(".json")
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return read_card(path) if isinstance(content, dict) and "format" in content else None
 
 
 def read_card(path: Path) -> ModelCard:

@@ -1,43 +1,85 @@
 """Where training starts: weights of another run or another library, and the normalisation that they expect."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from anysize.config_file import read_config
 from anysize.console import Console
 from anysize.errors import CheckpointError, UsageError
 from anysize.loading import Normalisation
-from anysize.models import ModelCard, load_weights, read_card
+from anysize.models import ModelCard, find_card, load_weights
 from anysize.models.weights.published import PUBLISHED, Published
 from anysize.training.config import TrainConfig
+from anysize.training.run_folder import RunFolder
 
 __all__ = ["load_pretrained", "normalisation_for", "with_normalisation"]
 
 
-def load_pretrained(config: TrainConfig, model: nn.Module, console: Console) -> None:
+def load_pretrained(config: TrainConfig, model: nn.Module, classes: tuple[str, ...], console: Console) -> None:
     """Load the weights of ``config.pretrained`` into ``model``, and say what was loaded and what stays new.
 
     A run that is resumed has its own weights; nothing is loaded then.
 
     Raises:
-        UsageError: they are of a kind that is not known.
-        CheckpointError: they cannot be had, or do not fit.
+        UsageError: they are of a kind that is not known, or not those that a resumed run began with.
+        CheckpointError: they cannot be had, do not fit, or know other classes than ``classes``.
     """
-    if config.pretrained is None or config.resume is not None:
+    if config.resume is not None:
+        _require_same_start(config, config.resume)
         return
+    if config.pretrained is None:
+        return
+    if config.pretrained_head == "load":
+        _require_classes(config.pretrained, classes)
     try:
         report = load_weights(model, config.pretrained, head=config.pretrained_head, stem="adapt")
     except CheckpointError as error:
-        # As flags of this command, rather than arguments of Python.
-        hint = error.hint and error.hint.replace('head="new"', "--pretrained-head new")
-        raise CheckpointError(error.message, hint=hint) from error
+        raise CheckpointError(error.message, hint=_as_flags(error.hint)) from error
     for line in report.lines():
-        console.say(f"pretrained: {line}")
+        (console.warn if line.startswith("warning: ") else console.say)(f"pretrained: {line.removeprefix('warning: ')}")
+
+
+def _require_same_start(config: TrainConfig, run: Path) -> None:
+    begun = read_config(TrainConfig, RunFolder(run).config)
+    for name in ("pretrained", "pretrained_head"):
+        before, now = getattr(begun, name), getattr(config, name)
+        if before != now:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is {now}; {run} began with {before}, and goes on with weights of its own",
+                hint="start a new run",
+            )
+
+
+def _require_classes(source: str, classes: tuple[str, ...]) -> None:
+    known = _trained_with(source)
+    if not isinstance(known, ModelCard) or known.classes == classes:
+        return
+    raise CheckpointError(
+        f"{source} knows the classes {_listed(known.classes)}; the images have {_listed(classes)}",
+        hint="--pretrained-head new",
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+
+
+def _as_flags(hint: str | None) -> str | None:
+    """Say with flags of the command what `load_weights` says with arguments of Python."""
+    if hint is None:
+        return None
+    if "stem=" in hint:
+        return "images are read with 1 or 3 channels (--in-channels); weights for others cannot start this run"
+    if options := re.search(r"create_model\('\w+', \.\.\., (.*)\)", hint):
+        return f"--model-kwargs {options[1].replace(',', '').replace('True', 'true')}"
+    return hint.replace('head="new"', "--pretrained-head new")
 
 
 def with_normalisation(config: TrainConfig, channels: int, console: Console) -> TrainConfig:
-    """Return ``config`` with the mean and std that go with the pretrained weights, if their card says them.
+    """Return ``config`` with the mean and std that go with the pretrained weights, where they are known.
 
     They stay in the run's own options, so that a resumed run needs the weights no more.
 
@@ -50,10 +92,16 @@ def with_normalisation(config: TrainConfig, channels: int, console: Console) -> 
         if known is not None and len(known.mean) == channels:
             console.say("normalisation: as the pretrained weights were trained with")
             return replace(config, mean=known.mean, std=known.std)
-        console.say(
-            "normalisation: measured on the training images; where it is known with what the pretrained weights were "
-            "trained, say so with --mean and --std"
-        )
+        if known is not None:
+            console.say(
+                f"normalisation: measured on the training images; that of the pretrained weights is of "
+                f"{len(known.mean)} channel(s), the images have {channels}"
+            )
+        else:
+            console.say(
+                "normalisation: measured on the training images; where it is known with what the pretrained weights "
+                "were trained, say so with --mean and --std"
+            )
     for name, values in zip(("mean", "std"), given, strict=True):
         if values is not None and len(values) != channels:
             raise UsageError(
@@ -75,5 +123,4 @@ def _trained_with(source: str) -> ModelCard | Published | None:
     """What is known of weights: published ones by name, those of a run by the card beside them."""
     if source in PUBLISHED:
         return PUBLISHED[source]
-    path = Path(source).with_suffix(".json")
-    return read_card(path) if source.endswith(".safetensors") and path.is_file() else None
+    return find_card(Path(source).expanduser()) if source.endswith(".safetensors") and "://" not in source else None

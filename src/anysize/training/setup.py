@@ -87,11 +87,11 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
     model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)
-    load_pretrained(config, model, console)
+    load_pretrained(config, model, source.classes, console)
     config = with_normalisation(config, channels, console)
     side = smallest_side(model, channels)
     require_sides(source.train.joined(_labelled(source)), side, config.model, config.max_side)
-    _require_fitting(config, model, _datasets(config, source, channels, side)[0])
+    _require_fitting(config, model, _datasets(config, source, channels, side))
     checked = _check(source, channels, config, console)
     left_out += checked.source.problems
     if left_out:
@@ -133,7 +133,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     )
 
 
-def _require_fitting(config: TrainConfig, model: nn.Module, train: ImageDataset) -> None:
+def _require_fitting(config: TrainConfig, model: nn.Module, parts: tuple[ImageDataset, ImageDataset]) -> None:
     """Check that the network takes whatever augmentation makes of the images, and has one answer for each."""
     only = fixed_side(model)
     if only is not None and (config.scale != (1.0, 1.0) or config.crop < 1):
@@ -143,7 +143,8 @@ def _require_fitting(config: TrainConfig, model: nn.Module, train: ImageDataset)
             f"{low:g} {high:g} --crop {config.crop:g} would change their sizes",
             hint="--scale 1 1 --crop 1 leaves every image at its size",
         )
-    require_answers(train, model, config.model)
+    for dataset in parts:
+        require_answers(dataset, model, config.model)
 
 
 def _digest(card: ModelCard, train: ImageTable, val: ImageTable) -> str:

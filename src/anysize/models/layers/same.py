@@ -127,6 +127,10 @@ class SameMaxPool2d(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Pool: (B, C, H, W) -> (B, C, H', W')."""
         amounts = _amounts(input, self.kernel_size, self.stride, (1, 1))
+        if min(self.stride) > 1 and all(isinstance(length, int) for length in input.shape[2:]):
+            # torch's own padding on both sides, and last windows that hang over it, see the same without a copy.
+            before = [pair[0] for pair in amounts]
+            return functional.max_pool2d(input, self.kernel_size, self.stride, before, ceil_mode=True)
         padding = _symmetrical(amounts)
         if padding is None:
             padding = (0, 0)

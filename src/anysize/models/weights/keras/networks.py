@@ -39,6 +39,8 @@ class KerasNetwork:
     """Options of ours with which it computes what Keras computes."""
     wrong: tuple[str, ...]
     """Those of the options that the network at hand was built without."""
+    warnings: tuple[str, ...] = ()
+    """What else is to be known of its published weights."""
 
 
 def keras_network(model: nn.Module) -> KerasNetwork:
@@ -48,9 +50,7 @@ def keras_network(model: nn.Module) -> KerasNetwork:
         UsageError: Keras has none, or none that is known here.
     """
     if isinstance(model, Xception):
-        wrong = () if model.keras_padding else ("keras_padding",)
-        layers = tuple(_xception())
-        return KerasNetwork("xception", "keras.applications.Xception", layers, {"keras_padding": True}, wrong)
+        return _xception(model)
     if isinstance(model, Resnet50):
         return _resnet50(model)
     if isinstance(model, MobilenetV2):
@@ -70,11 +70,27 @@ _SMALL: dict[type[Network], str] = {
 }
 
 
+_BGR = (
+    "Keras' published ResNet50 was trained on BGR minus (103.939, 116.779, 123.68): for RGB, turn the first "
+    "convolution round with model.conv1.weight.data = model.conv1.weight.data.flip(1)"
+)
+
+
 def _norm(name: str | None, ours: str) -> KerasLayer:
     return KerasLayer("batch_normalization", name, ours)
 
 
-def _xception() -> Iterator[KerasLayer]:
+def _xception(model: Xception) -> KerasNetwork:
+    options = {"keras_padding": True, "norm_eps": 1e-3}
+    built = {
+        "keras_padding": model.keras_padding,
+        "norm_eps": math.isclose(model.norm_eps, options["norm_eps"]),
+    }
+    wrong = tuple(name for name, fits in built.items() if not fits)
+    return KerasNetwork("xception", "keras.applications.Xception", tuple(_xception_layers()), options, wrong)
+
+
+def _xception_layers() -> Iterator[KerasLayer]:
     for name in ("block1_conv1", "block1_conv2"):
         yield KerasLayer("conv2d", name, name)
         yield _norm(f"{name}_bn", f"{name}_bn")
@@ -108,7 +124,7 @@ def _resnet50(model: Resnet50) -> KerasNetwork:
                     layers.append(_norm(f"{theirs}_{number}_bn", f"{ours}.{norm}"))
     layers.append(KerasLayer("dense", "predictions", "fc", bias=True))
     wrong = tuple(name for name, fits in built.items() if not fits)
-    return KerasNetwork("resnet50", "keras.applications.ResNet50", tuple(layers), options, wrong)
+    return KerasNetwork("resnet50", "keras.applications.ResNet50", tuple(layers), options, wrong, (_BGR,))
 
 
 def _mobilenet_v2(model: MobilenetV2) -> KerasNetwork:

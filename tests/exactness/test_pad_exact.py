@@ -47,13 +47,13 @@ def test_constants_send_no_gradient_into_the_padding(pad: tuple[int, ...], value
     check_padding_gradient(lambda x: F.pad(x, pad, value=value), SMALL)
 
 
-@pytest.mark.parametrize("value", [-math.inf, math.inf, -1e300])
-def test_infinite_constants_leave_finite_padding(value: float) -> None:
+@pytest.mark.parametrize("value", [-math.inf, math.inf, -1e300, torch.finfo(torch.float64).min])
+def test_infinite_constants_leave_small_padding(value: float) -> None:
     batch = RaggedBatch.from_images(random_images(SMALL, 3))
     for pad in ((1, 0, 1, 0), (0, 1, 0, 1), (1, 2, 0, 0), (0, 0, 0, 0, 1, 0)):
         padded = F.pad(batch, pad, value=value)
         assert padded.padding is not Padding.UNKNOWN
-        assert bool(torch.isfinite(padded.canvas[~padded.mask.expand_as(padded.canvas)]).all())
+        assert bool((padded.canvas[~padded.mask.expand_as(padded.canvas)].abs() < 1e5).all())
     conv = behind(3)
     sign = -1 if value > 0 else 1
     check_alone(lambda x: conv(sign * F.max_pool2d(sign * F.pad(x, (0, 1, 0, 1), value=value), 3, 2)), SMALL)

@@ -95,6 +95,13 @@ def test_separable_convolution_and_a_stack(depthwise_first: bool) -> None:
         check_exact(randomise(copy.deepcopy(stack)), MIXED, channels=3, poison=poison)
 
 
+@pytest.mark.parametrize("sizes", [MIXED, EVEN])
+@pytest.mark.parametrize("training", [False, True])
+def test_what_fills_the_padding_of_a_pool_never_overflows(training: bool, sizes: Any) -> None:
+    stack = nn.Sequential(Alone(SameMaxPool2d(3, 2)), nn.Conv2d(3, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
+    check_exact(randomise(stack), sizes, channels=3, training=training, poison=torch.nan)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     sizes=st.lists(st.tuples(*[st.integers(1, 20)] * 2), min_size=1, max_size=4), kernel=st.integers(1, 7),

@@ -9,7 +9,32 @@ from torch import Tensor, nn
 
 from anysize.models import create_model, smallest_side
 from anysize.models.layers import SeparableConv2d
-from oracle import relative_error
+from anysize.ragged import RaggedBatch, verify
+from oracle import random_images, randomise, relative_error
+
+
+def test_a_mixed_batch_is_each_image_alone() -> None:
+    model = randomise(create_model("xception", num_classes=3)).double().eval()
+    images = random_images(((20, 17), (15, 24)), 3)
+    alone = torch.cat([model(image[None]) for image in images])
+    alone.square().sum().backward()
+    expected = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    together = model(RaggedBatch.from_images(images))
+    together.square().sum().backward()
+    assert relative_error(together.detach(), alone.detach()) < 1e-12
+    for parameter, grad in zip(model.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        assert grad is not None
+        assert relative_error(parameter.grad, grad) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keras_padding", [True, False])
+def test_exact_in_every_mode(keras_padding: bool) -> None:
+    model = create_model("xception", num_classes=3, keras_padding=keras_padding)
+    report = verify(model, sizes=[(40, 33), (31, 46)], dtype=torch.float64)
+    assert report.exact, "\n".join(report.lines())
 
 
 def keras_xception(size: int | None = None, classes: int = 7) -> Any:

@@ -22,6 +22,7 @@ __all__: list[str] = []
 Amount = int | Length
 Place = tuple[int, ...]
 Places = tuple[Place, ...]
+_LARGE = 1e4  # half precision ends at 65,504
 _MOVED = ("reflect", "replicate", "circular")
 
 
@@ -113,7 +114,9 @@ def _filled(input: RaggedBatch, amounts: _Amounts, value: float) -> RaggedBatch:
     was_zero = puts_behind or input.padding is Padding.ZERO
     known = Padding.ZERO if value == 0 and was_zero and not cuts_behind else Padding.FINITE
     batch = RaggedBatch.laid_out(result, lengths, known)
-    return batch if math.isfinite(value) else batch.with_zeros()
+    # A number that pools never choose is as harmful as infinity: the next sum of such numbers overflows, and a gradient
+    # of zero times that is NaN.
+    return batch if abs(value) < _LARGE else batch.with_zeros()
 
 
 class _Put(torch.autograd.Function):
@@ -121,22 +124,26 @@ class _Put(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, canvas: Tensor, sizes: Places, starts: Places, targets: Places, extents: Place, fill: float
+        ctx: Any, canvas: Tensor, sizes: Places, starts: Places, targets: Places, filled: Places, fill: float
     ) -> Tensor:
-        ctx.places, ctx.extents = (sizes, targets, starts), tuple(canvas.shape[2:])
+        ctx.places = (sizes, targets, starts)
+        ctx.all = (tuple(canvas.shape[2:]),) * len(sizes)
+        extents = tuple(max(lengths) for lengths in zip(*filled, strict=True))
         channels_last = canvas.dim() == 4 and canvas.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         result = torch.empty(
             (*canvas.shape[:2], *extents), dtype=canvas.dtype, device=canvas.device, memory_format=layout
-        )
-        result.fill_(fill)
+        ).zero_()
+        if fill != 0:  # beside each image only: behind it are zeros
+            for number, size in enumerate(filled):
+                result[_window(number, (0,) * len(size), size)] = fill
         for number, (size, start, target) in enumerate(zip(sizes, starts, targets, strict=True)):
             result[_window(number, target, size)] = canvas[_window(number, start, size)]
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (_Put.apply(grads[0], *ctx.places, ctx.extents, 0.0), None, None, None, None, None)  # type: ignore[no-untyped-call]
+        return (_Put.apply(grads[0], *ctx.places, ctx.all, 0.0), None, None, None, None, None)  # type: ignore[no-untyped-call]
 
 
 def _window(number: int, start: Place, size: Place) -> tuple[Any, ...]:
@@ -158,10 +165,10 @@ def _put_apart(input: RaggedBatch, amounts: _Amounts, value: float) -> RaggedBat
         length + before + after
         for length, before, after in zip(input.lengths, amounts.before, amounts.after, strict=True)
     )
-    extents = tuple(max(length.values) for length in lengths)
-    places = (tuple(kept), tuple(starts), tuple(targets))
-    canvas: Tensor = _Put.apply(input.canvas, *places, extents, value)  # type: ignore[no-untyped-call]
-    return RaggedBatch.laid_out(canvas, lengths, Padding.ZERO if value == 0 else Padding.FINITE)
+    filled = tuple(zip(*(length.values for length in lengths), strict=True))
+    places = (tuple(kept), tuple(starts), tuple(targets), filled)
+    canvas: Tensor = _Put.apply(input.canvas, *places, value)  # type: ignore[no-untyped-call]
+    return RaggedBatch.laid_out(canvas, lengths, Padding.ZERO)
 
 
 def _moved(input: RaggedBatch, amounts: _Amounts, mode: str, value: float | None) -> RaggedBatch:

@@ -105,8 +105,9 @@ class _Block(nn.Module):
 class AlignedXception(Encoder):
     """The modified aligned Xception (Chen et al. 2018, arXiv 1802.02611, section 3.2 and figure 4), with timm's names.
 
-    Unlike Chollet's Xception, every max-pool is a strided separable convolution, and batch normalisation and ReLU
-    follow each depthwise convolution, too. Images of 1x1 pixel and more; in training, batch normalisation needs two
+    Unlike Chollet's Xception, every max-pool is a strided separable convolution, and batch normalisation follows each
+    depthwise convolution, too; a ReLU as well in the last block only, as in the published weights (the paper has one
+    everywhere). Images of 1x1 pixel and more; in training, batch normalisation needs two
     values a channel behind the last stride, from any images of the batch. A map at stride s has ceil(H / s) x
     ceil(W / s) pixels.
 

@@ -10,7 +10,7 @@ from anysize.errors import UsageError
 from anysize.models.network import Network
 from anysize.models.registry import register_model
 
-__all__ = ["Fcn16s", "Fcn32s", "Fcn8s", "bilinear_filter", "from_vgg16", "vgg16_names"]  # noqa: RUF022 - by code point
+__all__ = ["Fcn16s", "Fcn32s", "Fcn8s", "bilinear_filter", "vgg16_names"]  # noqa: RUF022 - by code point
 
 _DEPTHS = (2, 2, 3, 3, 3)  # 3x3 convolutions a stage: configuration D of Simonyan and Zisserman 2015
 _WIDTHS = (1, 2, 4, 8, 8)  # channels a stage, in widths
@@ -124,7 +124,7 @@ class Fcn32s(_FcnVgg):
     VGG-16 with its dense layers as convolutions, and a segmenter of images of any size from 1x1. The first convolution
     pads by 100 pixels; crops put the maps back over the image, so that the output has exactly its size. With 21
     classes 134,346,581 parameters (the paper's 134 million, table 1) and 1,806,336 of the upsampling. Input as for the
-    VGG-16 whose weights are loaded (`from_vgg16`).
+    VGG-16 whose weights are loaded (`anysize.load_weights` with ``head="new"``).
 
     Args:
         num_classes: K, the background included: 21 for PASCAL VOC.
@@ -231,16 +231,18 @@ class Fcn8s(_FcnVgg):
         scores = {"score_fr": _DENSE_WIDTHS, "score_pool4": _WIDTHS[3], "score_pool3": _WIDTHS[2]}
         ups = {"upscore2": 2, "upscore_pool4": 2, "upscore8": 8}
         super().__init__(num_classes, in_channels, width, dropout, scores, ups)
-        self.scales = (0.0001, 0.01) if at_once else (1.0, 1.0)
+        self.at_once = at_once
         _fix(self.upscore8, fixed_upsampling)
 
     def forward(self, images: Tensor) -> Tensor:
         """Segment images: (B, C, H, W) -> logits (B, K, H, W)."""
         pool3, pool4, dense = self.features(images)
+        if self.at_once:
+            pool3, pool4 = pool3 * 0.0001, pool4 * 0.01
         scores = self.upscore2(self.score_fr(dense))  # (B, K, ~H/16, ~W/16)
-        scores = scores + _cropped(self.score_pool4(pool4 * self.scales[1]), scores, 5)
+        scores = scores + _cropped(self.score_pool4(pool4), scores, 5)
         scores = self.upscore_pool4(scores)  # (B, K, ~H/8, ~W/8)
-        scores = scores + _cropped(self.score_pool3(pool3 * self.scales[0]), scores, 9)
+        scores = scores + _cropped(self.score_pool3(pool3), scores, 9)
         return _cropped(self.upscore8(scores), images, 31)  # (B, K, H, W)
 
 
@@ -267,26 +269,3 @@ def vgg16_names(library: str = "torchvision") -> dict[str, str]:
         place += 1  # the pool
     names |= dict(zip(("fc6", "fc7"), dense[library], strict=True))
     return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in names.items() for kind in ("weight", "bias")}
-
-
-def from_vgg16(weights: dict[str, Tensor], library: str = "torchvision") -> dict[str, Tensor]:
-    """Turn the state dict of a VGG-16 classifier into that of the layers it shares with these networks.
-
-    ``model.load_state_dict(from_vgg16(weights), strict=False)`` is the start of training in the paper: scores are
-    zero, upsampling is bilinear.
-
-    Raises:
-        UsageError: a weight is missing: it is no VGG-16 of that library.
-    """
-    names = vgg16_names(library)
-    missing = [theirs for theirs in names.values() if theirs not in weights]
-    if missing:
-        raise UsageError(
-            f"the weights lack {', '.join(missing[:4])}" + (", ..." if len(missing) > 4 else ""),
-            hint=f"pass the state dict of {library}'s vgg16, with its classifier",
-        )
-    result = {ours: weights[theirs] for ours, theirs in names.items()}
-    fc6, fc7 = result["fc6.weight"], result["fc7.weight"]
-    result["fc6.weight"] = fc6.reshape(len(fc6), -1, 7, 7)
-    result["fc7.weight"] = fc7.reshape(len(fc7), -1, 1, 1)
-    return result

@@ -9,17 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anysize.errors import UsageError
 from anysize.models import create_model
 from anysize.models.convolutional import convolutionalize
 from anysize.models.named import import_zoo
 from anysize.ragged import verify
 from oracle import randomise
-
-KNOWN = (
-    "\nhint: convolutionalize knows convolutions, local pools, activations, dropout, flattening and nn.Linear; put "
-    "what is before and behind this layer into an nn.Sequential, or write the network as a convolutional one"
-)
 
 
 def lenet(padding: int = 0) -> nn.Sequential:
@@ -77,14 +71,19 @@ def with_head(*head: nn.Module) -> nn.Sequential:
 
 
 class SpatialMean(nn.Module):
-    def __init__(self, mean: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, mean: Callable[[Tensor], Tensor], features: int = 4) -> None:
         super().__init__()
         self.mean = mean
         self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
-        self.fc = nn.Linear(4, 3)
+        self.fc = nn.Linear(features, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.mean(self.features(x)))
+
+
+def pooled(pool: Callable[[Tensor], Tensor]) -> nn.Module:
+    """With ceil_mode in ``pool``, whose windows fit at 16x16 pixels, and are cut at 15x15."""
+    return SpatialMean(lambda x: pool(x).flatten(1), features=4 * 7 * 7)
 
 
 def dense(**options: int) -> nn.Module:
@@ -117,6 +116,11 @@ WITHOUT_PADDING: dict[str, tuple[Callable[[], nn.Module], Any, tuple[int, int], 
     "mean": (lambda: SpatialMean(lambda x: x.mean((2, 3))), (9, 7), (9, 7), 1),
     "kept_mean": (lambda: SpatialMean(lambda x: torch.mean(x, [-2, -1], keepdim=True).flatten(1)), 9, (9, 9), 1),
     "functional_pool": (lambda: SpatialMean(lambda x: torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)), 9, (9, 9), 1),
+    "whole_pool": (
+        lambda: with_head(nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(4 * 36, 3)), 16, (16, 16), 2
+    ),
+    "whole_functional_pool": (lambda: pooled(lambda x: F.max_pool2d(x, 2, ceil_mode=True)), 16, (16, 16), 2),
+    "whole_functional_average": (lambda: pooled(lambda x: F.avg_pool2d(x, 2, 2, 0, True)), 16, (16, 16), 2),
 }  # fmt: skip
 
 
@@ -198,6 +202,41 @@ def test_functional_dropout_follows_the_mode() -> None:
     assert not torch.equal(heat.train()(images), heat(images))
 
 
+class Dropping(nn.Module):
+    def __init__(self, drop: Callable[[Tensor, bool], Tensor]) -> None:
+        super().__init__()
+        self.drop = drop
+        self.conv = nn.Conv2d(1, 64, 3)
+        self.fc = nn.Linear(64 * 9, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.drop(self.conv(x), self.training).flatten(1))
+
+
+DROPOUTS: dict[str, tuple[Callable[[Tensor, bool], Tensor], type[nn.Module]]] = {
+    "dropout": (lambda x, training: F.dropout(x, 0.25 if training else 0.0, training), nn.Dropout),
+    "dropout2d": (lambda x, training: F.dropout2d(x, 0.25, training), nn.Dropout2d),
+    "alpha_dropout": (lambda x, training: F.alpha_dropout(x, p=0.25, training=training), nn.AlphaDropout),
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_every_functional_dropout_drops_in_training(name: str) -> None:
+    """As the model does: the same numbers from the same seed."""
+    drop, kind = DROPOUTS[name]
+    model = Dropping(drop).eval()
+    heat = convolutionalize(model)
+    images = torch.randn(2, 1, 5, 5)
+    torch.testing.assert_close(heat(images)[:, :, 0, 0], model(images))
+    assert [type(module) for module in heat.modules() if hasattr(module, "p")] == [kind]
+    answers = []
+    for network in (model.train(), heat.train()):
+        torch.manual_seed(3)
+        answers.append(network(images).flatten(1))
+    torch.testing.assert_close(*answers)
+    assert not torch.allclose(answers[0], model.eval()(images))
+
+
 def test_shared_weights_stay_shared() -> None:
     first, second = nn.Linear(3, 3), nn.Linear(3, 3)
     second.weight = first.weight
@@ -267,211 +306,3 @@ def test_torchvision_alexnet() -> None:
     with torch.no_grad():
         torch.testing.assert_close(heat(images)[:, :, 0, 0], model(images), rtol=1e-4, atol=1e-5)
         assert heat(torch.randn(1, 3, 300, 256)).shape == (1, 10, 3, 2)
-
-
-class Branching(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(9, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(x.flatten(1)) if x.sum() > 0 else self.fc(-x.flatten(1))
-
-
-class Gated(nn.Module):
-    """Squeeze and excitation: every pixel is scaled by what the whole image holds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3)
-        self.fc = nn.Linear(4 * 5 * 5, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return self.fc((x * F.adaptive_avg_pool2d(x, 1).sigmoid()).flatten(1))
-
-
-class PooledBySize(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3)
-        self.fc = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return self.fc(F.avg_pool2d(x, x.shape[2:]).flatten(1))
-
-
-class Auxiliary(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3)
-        self.fc = nn.Linear(4 * 5 * 5, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        if self.training:
-            x = x.tanh()
-        return self.fc(x.flatten(1))
-
-
-class Transposed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3)
-        self.fc = nn.Linear(4 * 5 * 5, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.conv(x).permute(0, 2, 3, 1).flatten(1))
-
-
-class Stacked(nn.Module):
-    """One map below another: on a larger image other rows would stand there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3)
-        self.fc = nn.Linear(4 * 10 * 5, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return self.fc(torch.cat([x, x.relu()], dim=2).flatten(1))
-
-
-def broken() -> nn.Module:
-    model = lenet()
-    nn.init.constant_(model[0].weight, torch.nan)
-    return model
-
-
-ERRORS: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
-    "no_dense_layer": (
-        lambda: create_model("fcn_small", num_classes=2),
-        None,
-        "FcnSmall has no dense layer (nn.Linear): it is convolutional already\nhint: use it as it is",
-    ),
-    "not_convolutional": (
-        lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 2)),
-        None,
-        "the network has no nn.Conv2d: nothing of it slides over an image\n"
-        "hint: convolutionalize takes classifiers with convolutions before their dense layers",
-    ),
-    "branch": (
-        Branching,
-        None,
-        "Branching cannot be traced by torch.fx, which finds its layers: symbolically traced variables cannot be used "
-        "as inputs to control flow\n"
-        "hint: take Python branches on sizes and values out of forward, or pass nn.Sequential(features, nn.Flatten(), "
-        "classifier)",
-    ),
-    "squeeze_and_excitation": (
-        Gated,
-        None,
-        "the network has a global pool, so it takes every size, and none is its native one\n"
-        "hint: pass the size that it was trained at: convolutionalize(model, size=(224, 224))",
-    ),
-    "squeeze_and_excitation_at_a_size": (
-        Gated,
-        7,
-        "mul cannot be made convolutional: it joins maps of different sizes, as squeeze-and-excitation does: all of "
-        "the image" + KNOWN,
-    ),
-    "group_norm": (
-        lambda: with_head(nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(4 * 9, 2)),
-        None,
-        "2 (GroupNorm) cannot be made convolutional: it is not known to give each answer from the pixels nearby, on an "
-        "image of any size" + KNOWN,
-    ),
-    "batch_norm_over_places": (
-        lambda: with_head(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 2)),
-        None,
-        "3 (BatchNorm1d) cannot be made convolutional: it has no convolutional form behind the flattening" + KNOWN,
-    ),
-    "another_order": (
-        Transposed,
-        None,
-        "permute cannot be made convolutional: it is not known to give each answer from the pixels nearby, on an image "
-        "of any size" + KNOWN,
-    ),
-    "joined_along_space": (
-        Stacked,
-        None,
-        "cat cannot be made convolutional: it is not known to give each answer from the pixels nearby, on an image of "
-        "any size" + KNOWN,
-    ),
-    "pooled_by_size": (
-        PooledBySize,
-        7,
-        "getattr cannot be made convolutional: a size decides what is computed, and it would be another on a larger "
-        "image" + KNOWN,
-    ),
-    "auxiliary": (
-        Auxiliary,
-        None,
-        "the forward pass of Auxiliary has other layers in training than in evaluation, from flatten on\n"
-        "hint: build it without what only training needs, such as auxiliary heads (aux_logits=False)",
-    ),
-    "uneven_grid": (
-        lambda: with_head(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 2)),
-        (12, 10),
-        "2 (AdaptiveAvgPool2d) cannot be made convolutional: at this size it makes a grid of 3x3 from a map of 8x6, "
-        "which no regular window does\n"
-        "hint: pass a size at which its map is 3x3 or a multiple of it",
-    ),
-    "another_size": (
-        lenet,
-        (31, 36),
-        "the network does not take images of 31x36 (height x width): a and b must have same reduction dim, but "
-        "got [2, 384] X [400, 12].\n"
-        "hint: pass the size that it was trained at, or leave it out to have it found",
-    ),
-    "no_size": (
-        lambda: with_head(nn.Flatten(), nn.Linear(37, 2)),
-        None,
-        "no square image of up to 512 pixels a side fits the network's dense layer\n"
-        "hint: pass its native size: convolutionalize(model, size=(height, width))",
-    ),
-    "no_classifier": (
-        lambda: with_head(nn.Flatten(), nn.Linear(36, 4), nn.Unflatten(1, (4, 1))),
-        None,
-        "4 (Unflatten) cannot be made convolutional: it works on what was flattened, and changes its shape" + KNOWN,
-    ),
-    "maps": (
-        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(8, 8)),
-        None,
-        "1 (Linear) cannot be made convolutional: it is not known to give each answer from the pixels nearby, on an "
-        "image of any size" + KNOWN,
-    ),
-    "not_finite": (
-        broken,
-        None,
-        "the convolutional form does not give the network's answers at the native size 32x32: they are up to nan large "
-        "and differ by nan, of shape (2, 7, 1, 1)\n"
-        "hint: check that the network gives finite answers, the same each time, in evaluation mode",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors(name: str) -> None:
-    build, size, message = ERRORS[name]
-    model = build()
-    with pytest.raises(UsageError) as caught:
-        convolutionalize(model, size=size)
-    assert str(caught.value) == message
-
-
-def test_it_checks_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong order of the flattened weights is found before anyone uses them."""
-    from anysize.models import dense_head
-
-    def scrambled(linear: nn.Linear, grid: tuple[int, int, int], _: object) -> nn.Conv2d:
-        convolution = nn.Conv2d(grid[0], linear.out_features, grid[1:], bias=linear.bias is not None)
-        weight = linear.weight.detach().reshape(-1, *grid[1:], grid[0]).permute(0, 3, 1, 2)
-        convolution.weight = nn.Parameter(weight.contiguous())
-        convolution.bias = linear.bias
-        return convolution
-
-    monkeypatch.setattr(dense_head, "_convolution", scrambled)
-    with pytest.raises(UsageError, match=r"^the convolutional form does not give the network's answers at the native"):
-        convolutionalize(randomise(lenet()))

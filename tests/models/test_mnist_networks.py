@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anysize.errors import ImageSizeError
+from anysize.errors import ImageSizeError, UsageError
 from anysize.models import create_model
 from anysize.ragged import RaggedBatch, verify
 
@@ -118,11 +118,15 @@ REFUSAL = (
         (lambda: torch.zeros(1, 29, 28), "29x28"),
         (
             lambda: RaggedBatch.from_images([torch.zeros(1, 28, 28), torch.zeros(1, 28, 29)]),
-            "Length(28, 28) x Length(28, 29)",
+            "28x28, 28x29",
         ),
         (
             lambda: RaggedBatch.from_images([torch.zeros(1, 27, 29), torch.zeros(1, 27, 29)]),
-            "Length(27, 27) x Length(29, 29)",
+            "27x29, 27x29",
+        ),
+        (
+            lambda: RaggedBatch.from_images([torch.zeros(1, 28, 21 + i) for i in range(9)]),
+            "28x21, 28x22, 28x23, 28x24, 28x25, 28x26, 28x27, 28x28, ...",
         ),
     ],
 )
@@ -139,6 +143,19 @@ def test_another_fixed_size() -> None:
     assert model(torch.zeros(2, 1, 9, 9)).shape == (2, 3)
     on_a_larger_canvas = RaggedBatch.from_images([torch.ones(1, 9, 9)] * 2, canvas=(12, 10))
     torch.testing.assert_close(model(on_a_larger_canvas), model(torch.ones(2, 1, 9, 9)))
+
+
+@pytest.mark.parametrize("side", [-3, 0, 1, 2])
+def test_too_small_for_the_convolution(side: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        create_model("mnist_dense", num_classes=3, in_channels=1, image_size=side)
+    assert str(caught.value) == f"image_size is {side}; it must be at least 3"
+
+
+def test_the_smallest() -> None:
+    model = create_model("mnist_dense", num_classes=3, in_channels=1, image_size=3).double()
+    images = torch.randn(2, 1, 3, 3, dtype=torch.float64)
+    torch.testing.assert_close(model(images), dense(images, model.state_dict()), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.slow

@@ -15,6 +15,11 @@ from anysize.models.fixed_size import FixedSize
 __all__ = ["convolutionalize"]
 
 _LARGEST_NATIVE = 512
+_DROPOUTS = {
+    functional.alpha_dropout: nn.AlphaDropout,
+    functional.dropout: nn.Dropout,
+    functional.dropout2d: nn.Dropout2d,
+}
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 
 
@@ -36,8 +41,11 @@ def convolutionalize(model: nn.Module, *, size: int | tuple[int, int] | None = N
     AlexNet), else a pool with a fixed window; a global average becomes one that slides by one position. BatchNorm1d
     behind a dense layer becomes BatchNorm2d. Dropout stays, and drops each position's units by themselves.
 
-    The copy is an ordinary module with the state dict keys of ``model`` (dense weights (K, C*h*w) are (K, C, h, w)),
-    in the same mode, trainable, and takes ragged batches. It shares no memory with ``model``.
+    Pools in ceil_mode must have windows that fit at the native size; the copy rounds down, so that it answers for whole
+    windows only.
+
+    The copy is an ordinary module with the state dict keys of the layers that ``model`` runs (dense weights (K, C*h*w)
+    are (K, C, h, w)), in the same mode, trainable, and takes ragged batches. It shares no memory with ``model``.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 13 * 13, 10))
     >>> model(torch.zeros(1, 1, 28, 28)).shape, convolutionalize(model)(torch.zeros(1, 1, 30, 64)).shape
@@ -96,9 +104,9 @@ def _traced(model: nn.Module) -> GraphModule:
         ) from error
     pairs = list(zip(trained.nodes, graph.graph.nodes, strict=False))
     for number, (other, node) in enumerate(pairs):
-        if node.op == "call_function" and node.target is functional.dropout:
-            _dropout_module(graph, node, other, number)
-        elif (node.op, str(node.target)) != (other.op, str(other.target)):
+        if (node.op, str(node.target)) != (other.op, str(other.target)):
+            raise _differs(model, node)
+        if _arguments(node) != _arguments(other) and not _made_dropout(graph, node, other, number):
             raise _differs(model, node)
     if len(trained.nodes) != len(graph.graph.nodes):
         raise _differs(model, pairs[-1][1])
@@ -106,24 +114,36 @@ def _traced(model: nn.Module) -> GraphModule:
     return graph
 
 
-def _dropout_module(graph: GraphModule, node: Node, trained: Node, number: int) -> None:
-    """Make ``F.dropout(x, p, training=self.training)`` a module: a trace holds on to the mode it was made in."""
+def _arguments(node: Node) -> str:
+    """Write what a node is given: other nodes by name, constants by value."""
+    return repr((node.args, dict(node.kwargs)))
 
-    def options(call: Node) -> tuple[Any, Any]:
-        given = dict(zip(("input", "p", "training"), call.args, strict=False)) | call.kwargs
-        return given.get("p", 0.5), given.get("training", True)
 
-    if options(node) == options(trained):
-        return
+def _made_dropout(graph: GraphModule, node: Node, trained: Node, number: int) -> bool:
+    """Make ``F.dropout(x, p, training=self.training)`` a module: a trace holds on to the mode it was made in.
+
+    Whether it is one: it drops in training, does not in evaluation, and its result is used (in place, it need not be).
+    """
+
+    def options(call: Node) -> dict[str, Any]:
+        return dict(zip(("input", "p", "training", "inplace"), call.args, strict=False)) | call.kwargs
+
+    evaluated, training = options(node), options(trained)
+    modes = (evaluated.get("training"), training.get("training"))
+    if node.op != "call_function" or node.target not in _DROPOUTS or not node.users or modes != (False, True):
+        return False
+    if str(evaluated["input"]) != str(training["input"]):
+        return False
     name = f"dropout_{number}"
-    graph.add_submodule(name, nn.Dropout(options(node)[0]).eval())
-    node.op, node.target, node.args, node.kwargs = "call_module", name, (node.all_input_nodes[0],), {}
+    graph.add_submodule(name, _DROPOUTS[node.target](training.get("p", 0.5)).eval())
+    node.op, node.target, node.args, node.kwargs = "call_module", name, (evaluated["input"],), {}
+    return True
 
 
 def _differs(model: nn.Module, node: Node) -> UsageError:
     return UsageError(
-        f"the forward pass of {type(model).__name__} has other layers in training than in evaluation, from "
-        f"{where(node)} on",
+        f"the forward pass of {type(model).__name__} has other layers in training than in evaluation, or other numbers "
+        f"in them, from {where(node)} on",
         hint="build it without what only training needs, such as auxiliary heads (aux_logits=False)",
     )
 
@@ -211,7 +231,13 @@ def _native_size(graph: GraphModule, channels: int, size: int | tuple[int, int] 
 
 def _check(graph: GraphModule, images: Tensor, expected: Tensor) -> None:
     """Compare with the model at the native size, and see that a larger image gives a map."""
-    found = graph(images)
+    try:
+        found = graph(images)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"the convolutional form does not run at the native size {_format(images)}: {_first_line(error)}",
+            hint="write the network as a convolutional one",
+        ) from error
     scale = float(expected.abs().max())
     tolerance = _TOLERANCES.get(expected.dtype, 1e-3)
     deviation = float((found[:, :, 0, 0] - expected).abs().max()) if found.shape[2:] == (1, 1) else float("nan")

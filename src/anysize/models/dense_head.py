@@ -5,10 +5,11 @@ whole image (GroupNorm, squeeze-and-excitation) would give another answer on a l
 size could tell.
 """
 
+import itertools
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,11 @@ _MAP_FUNCTIONS: tuple[Callable[..., Any], ...] = (
     functional.avg_pool2d, functional.dropout2d, functional.local_response_norm, functional.max_pool2d, functional.pad,
     torch.max_pool2d,
 )  # fmt: skip
+_POOL_MODULES = (nn.AvgPool2d, nn.LPPool2d, nn.MaxPool2d)
+_CEIL_MODE_AT: dict[Any, int] = {functional.avg_pool2d: 4, functional.max_pool2d: 5, torch.max_pool2d: 5}
+"""Which argument of a pool says how it rounds."""
+_AMPLE = 1 << 16
+"""Pixels in which at least one window of any pool fits."""
 _METHODS = ("add", "add_", "clone", "contiguous", "mul", "mul_", "relu", "relu_", "sigmoid", "sub", "tanh")
 _ADAPTIVE_MODULES = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _ADAPTIVE_FUNCTIONS: tuple[Callable[..., Any], ...] = (
@@ -116,6 +122,12 @@ class _Rewriting:
         sources = tuple(source for source in node.all_input_nodes if source in self.shapes)
         if not sources:  # get_attr: a parameter of the network itself
             raise _refusal(node, "a tensor of its own in the midst of the layers")
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise _refusal(
+                node,
+                "it normalises with the statistics of the whole batch",
+                hint="build it with running statistics (track_running_stats=True)",
+            )
         first = sources[0]
         was_flat = [source in self.grids for source in sources]
         if any(was_flat) and not all(was_flat):
@@ -138,8 +150,14 @@ class _Rewriting:
     def _flat(self, node: Node, module: nn.Module | None, sources: tuple[Node, ...]) -> None:
         """Rewrite a layer between flattening and answer."""
         grid = self.grids[sources[0]]
-        is_cat = _is(node, torch.cat) and len({self.grids[source][1:] for source in sources}) == 1
-        if self.shapes[node] != self.shapes[sources[0]] and not is_cat:
+        if len({self.grids[source][1:] for source in sources}) > 1:
+            grids = " and ".join("x".join(map(str, self.grids[source])) for source in sources)
+            raise _refusal(
+                node,
+                f"it joins what was flattened from maps of {grids} (channels x height x width), which do not slide "
+                "together",
+            )
+        if self.shapes[node] != self.shapes[sources[0]] and not _is(node, torch.cat):
             raise _refusal(node, "it works on what was flattened, and changes its shape")
         if type(module) is nn.BatchNorm1d and grid[1:] == (1, 1):
             self._replace(node, _batch_norm(module))
@@ -163,6 +181,35 @@ class _Rewriting:
         spaces = {self.shapes[source][2:] for source in sources}
         if len(spaces) > 1:
             raise _refusal(node, "it joins maps of different sizes, as squeeze-and-excitation does: all of the image")
+        if type(module) in _POOL_MODULES or node.target in _CEIL_MODE_AT:
+            self._round_down(node, module, sources[0])
+
+    def _round_down(self, node: Node, module: nn.Module | None, source: Node) -> None:
+        """Take a pool out of ceil_mode where that changes nothing at the native size, so that it answers for whole
+        windows only; refuse one that cuts windows at the end of its map."""
+        if len(node.all_input_nodes) > 1:
+            return  # a size decides its windows: refused in the end
+        pool = _rounding_down(node, module)
+
+        def cells(height: int, width: int) -> tuple[int, ...]:
+            try:
+                return tuple(pool(torch.empty(1, 1, height, width, device="meta")).shape[2:])
+            except RuntimeError:  # not one window fits
+                return (0, 0)
+
+        height, width = (int(pixels) for pixels in self.shapes[source][2:])
+        rows, columns = self.shapes[node][2:]
+        if cells(height, width) == (rows, columns):
+            return
+        tall = next(pixels for pixels in itertools.count(height) if cells(pixels, _AMPLE)[0] == rows)
+        wide = next(pixels for pixels in itertools.count(width) if cells(_AMPLE, pixels)[1] == columns)
+        raise _refusal(
+            node,
+            f"in ceil_mode, its last windows hang over the end of its map of {height}x{width}, and are cut there; "
+            "within a larger image they would not be",
+            hint=f"pass a size at which its map is {tall}x{wide}, where they fit; or build the network without "
+            "ceil_mode",
+        )
 
     def _pool(self, node: Node, source: Node, before: Grid, after: Grid) -> None:
         """Replace an adaptive pool by one with the window that it has at the native size."""
@@ -261,6 +308,21 @@ def _joins_channels(node: Node) -> bool:
         return True
     axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
     return bool(axis == 1)
+
+
+def _rounding_down(node: Node, module: nn.Module | None) -> Callable[[Tensor], Tensor]:
+    """Take a pool out of ceil_mode, in place, and return it."""
+    if isinstance(module, _POOL_MODULES):
+        module.ceil_mode = False
+        return module
+    function: Any = node.target
+    before, at = node.args, _CEIL_MODE_AT[function]
+    if len(before) > at:
+        node.args = (*before[:at], False, *before[at + 1 :])
+    else:
+        node.kwargs = {**node.kwargs, "ceil_mode": False}
+    options = {name: value for name, value in node.kwargs.items() if name != "input"}
+    return lambda maps: cast(Tensor, function(maps, *node.args[1:], **options))
 
 
 def _softmax_axis(node: Node, module: nn.Module | None) -> int | None:

@@ -1,8 +1,10 @@
 """Networks that take images of one size only say so, instead of failing somewhere in a matrix product."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from anysize.errors import ImageSizeError, MixedSizesError
+from anysize.errors import ImageSizeError, MixedSizesError, UsageError
 
 __all__ = ["FixedSize"]
 
@@ -16,13 +18,17 @@ class FixedSize(nn.Module):
     Args:
         side: pixels.
         owner: whose layer it is, as errors name it.
+        smallest: the least side in pixels that the layers behind it take: 3 for one 3x3 convolution without padding.
 
     Raises:
+        UsageError: ``side``, which networks call ``image_size``, is less than ``smallest``.
         ImageSizeError: an image has another size.
     """
 
-    def __init__(self, side: int, owner: str) -> None:
+    def __init__(self, side: int, owner: str, smallest: int = 3) -> None:
         super().__init__()
+        if side < smallest:
+            raise UsageError(f"image_size is {side}; it must be at least {smallest}")
         self.side = side
         self.owner = owner
 
@@ -45,6 +51,11 @@ class FixedSize(nn.Module):
         return f"{self.side}"
 
 
-def _listing(height: object, width: object) -> str:
-    """Write a size: ``30x28``, or the lengths of a ragged batch, one number an image."""
-    return f"{height}x{width}" if isinstance(height, int) else f"{height!r} x {width!r}"
+def _listing(height: Any, width: Any) -> str:
+    """Write a size: ``30x28``; of a ragged batch, one an image, at most eight: ``28x28, 28x29``."""
+    if not hasattr(height, "known"):  # a number, no length of a ragged batch
+        return f"{height}x{width}"
+    if height.known is None or width.known is None:
+        return "sizes known when the graph runs"
+    sizes = [f"{a}x{b}" for a, b in zip(height.known, width.known, strict=True)]
+    return ", ".join(sizes[:8] + ["..."] * (len(sizes) > 8))

@@ -23,6 +23,7 @@ class MnistDense(Network):
         image_size: the side of its square images in pixels, 3 and more.
 
     Raises:
+        UsageError: ``image_size`` is less than 3.
         ImageSizeError: ``forward`` was given another size, or mixed sizes.
     """
 

@@ -314,3 +314,19 @@ def test_a_file_that_is_cut_off_is_an_error(form: str, model: nn.Module, tmp_pat
         refused(path, model)
     path.write_bytes(whole)
     check_equal(path, model)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_compression_is_an_error(compression: int, model: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "a.keras"
+    zipped(path, lambda root: write_current(root, layers_of(model)), compression=compression)
+    check_equal(path, model)
+    whole = path.read_bytes()
+    start = whole.index(b"model.weights.h5") + len("model.weights.h5")
+    end = whole.index(b"PK\x01\x02")
+    # Deflate has no block of the kind that the first byte then announces; elsewhere the checksum may be what tells.
+    for place in (start, *np.random.default_rng(0).integers(start, end, 19).tolist()):
+        content = bytearray(whole)
+        content[place : place + 8] = b"\xff" * 8
+        path.write_bytes(content)
+        assert refused(path, model).startswith("FILE is a damaged or encrypted zip archive: ")

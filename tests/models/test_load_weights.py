@@ -354,3 +354,24 @@ def test_what_is_worth_a_warning(tmp_path: Path) -> None:
     report = anysize.load_weights(model, path)
     assert report.warnings == (text,)
     assert report.lines()[-1] == f"warning: {text}"
+
+
+def test_tied_weights_are_written_under_each_name(tmp_path: Path) -> None:
+    def tied() -> nn.Sequential:
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        model[1].weight = model[0].weight
+        model[2].bias = nn.Parameter(model[1].bias.detach().flip(0))
+        model[2].weight = nn.Parameter(model[0].weight.detach()[:, :])  # another parameter, the same numbers
+        return model
+
+    original, other = tied(), tied()
+    anysize.save_weights(original, tmp_path / "a.safetensors")
+    saved = load_file(tmp_path / "a.safetensors")
+    assert same(saved, original)
+    anysize.load_weights(other, tmp_path / "a.safetensors")
+    assert same(other, original)
+    assert other[0].weight is other[1].weight
+    apart = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    anysize.load_weights(apart, tmp_path / "a.safetensors")
+    assert same(apart, original)
+    assert original[0].weight is original[1].weight, "saving unties nothing"

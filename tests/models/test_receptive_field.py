@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -173,8 +173,8 @@ def test_the_field_moves_by_the_stride(
 @pytest.mark.parametrize(
     ("name", "options", "field"),
     [
-        ("torchvision:alexnet", {}, 195),
-        ("torchvision:vgg16", {}, 212),
+        pytest.param("torchvision:alexnet", {}, 195, marks=pytest.mark.slow),
+        pytest.param("torchvision:vgg16", {}, 212, marks=pytest.mark.slow),
         ("resnet50", {"stride_in_1x1": True}, 483),
         pytest.param("timm:inception_v3", {}, 1311, marks=pytest.mark.slow),
         pytest.param("timm:inception_v4", {}, 2071, marks=pytest.mark.slow),
@@ -370,15 +370,14 @@ def layers(draw: st.DrawFn, depth: int = 1) -> nn.Module:
     return windows(draw)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(drawn=st.lists(layers(), min_size=1, max_size=5), height=st.integers(9, 24), width=st.integers(9, 24))
 def test_random_networks_against_gradients(drawn: list[nn.Module], height: int, width: int) -> None:
     model = Branches(drawn)
     try:
-        output = copy.deepcopy(model).to("meta")(torch.empty(1, 1, height, width, device="meta"))
+        num_outputs = copy.deepcopy(model).to("meta")(torch.empty(1, 1, height, width, device="meta")).numel()
     except RuntimeError:  # too small an image
-        return
-    if output.numel() > 20_000:
-        return
+        num_outputs = 0
+    assume(0 < num_outputs <= 20_000)
     with pytest.MonkeyPatch.context() as patch:
         compare(model, (height, width), patch, channels=1, places=3)

@@ -1,7 +1,11 @@
 """Summaries: against counts by hand, by torch itself, and those that others have published."""
 
 import copy
+import importlib.util
 import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,12 +14,13 @@ from torch import Tensor, nn
 
 from anysize.errors import ImageSizeError, UsageError
 from anysize.models.named import import_zoo, named_model
+from anysize.models.probe import SmallestImage, smallest_image, smallest_side
 from anysize.models.summary.costs import count_costs
 from anysize.models.summary.counts import count_parameters
 from anysize.models.summary.field import ReceptiveField
-from anysize.models.summary.layers import list_layers
+from anysize.models.summary.layers import Layer, list_layers
 from anysize.models.summary.published import find_published
-from anysize.models.summary.report import NetworkSummary, SmallestImage, summarise
+from anysize.models.summary.report import NetworkSummary, summarise
 from anysize.models.summary.text import field_text, layer_lines, stride_text, total_lines
 
 
@@ -93,6 +98,7 @@ def test_memory_kept_for_the_backward_pass_is_what_torch_keeps(name: str) -> Non
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "vgg16"])
 @pytest.mark.filterwarnings("ignore")  # not ours
+@pytest.mark.slow
 def test_torchvision_publishes_the_same_counts(name: str) -> None:
     models: Any = import_zoo("torchvision").models
     published = models.get_model_weights(name).IMAGENET1K_V1.meta
@@ -117,6 +123,7 @@ def test_keras_publishes_the_same_counts(name: str, options: dict[str, Any], ker
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_inception_resnet_v2_has_what_keras_counts_and_its_scales() -> None:
     import_zoo("timm")
     told = count_parameters(on_meta("timm:inception_resnet_v2", num_classes=1000))
@@ -206,11 +213,17 @@ def test_the_table_of_layers() -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def layers_of_resnet50() -> list[Layer]:
+    return list_layers(on_meta("resnet50", num_classes=1000), 3, (64, 64))
+
+
 @pytest.mark.parametrize("depth", [None, 1, 2, 3, 4])
 @pytest.mark.parametrize("width", [None, 120, 80])
-def test_however_it_is_folded_the_parameters_add_up(depth: int | None, width: int | None) -> None:
-    layers = list_layers(on_meta("resnet50", num_classes=1000), 3, (64, 64))
-    lines = layer_lines(layers, depth=depth, width=width)
+def test_however_it_is_folded_the_parameters_add_up(
+    depth: int | None, width: int | None, layers_of_resnet50: list[Layer]
+) -> None:
+    lines = layer_lines(layers_of_resnet50, depth=depth, width=width)
     counts = [found[1] for line in lines if (found := re.search(r"  ([\d,]+)$", line))]
     assert sum(int(count.replace(",", "")) for count in counts) == 25_557_032
     assert width is None or max(map(len, lines)) <= width
@@ -269,6 +282,19 @@ def test_an_image_too_small() -> None:
     assert str(caught.value) == "--size is 3x300; fcn_small needs at least 4x4\nhint: --size 4x4, or larger"
 
 
+class Where(nn.Module):
+    """Takes the sides that it is asked to; a convolution behind says what it sees."""
+
+    def __init__(self, takes: Callable[[int], bool], demand: str) -> None:
+        super().__init__()
+        self.takes, self.demand = takes, demand
+
+    def forward(self, x: Tensor) -> Tensor:
+        for side in x.shape[2:]:
+            assert self.takes(side), self.demand
+        return nn.functional.conv2d(x, torch.ones(1, 1, 5, 5, device=x.device), padding=2)
+
+
 class Multiples(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2] % 32 or x.shape[3] % 32:
@@ -276,10 +302,52 @@ class Multiples(nn.Module):
         return nn.functional.avg_pool2d(x, 32)
 
 
-class Only(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        assert x.shape[2:] == (48, 48), "only 48x48"
-        return nn.functional.conv2d(x, torch.ones(1, 1, 5, 5, device=x.device))
+@pytest.mark.parametrize(
+    ("takes", "smallest", "text"),
+    [
+        (lambda side: side % 2 == 0, SmallestImage(side=2, multiple_of=2), "2x2; sides are multiples of 2"),
+        (lambda side: side % 16 == 0, SmallestImage(side=16, multiple_of=16), "16x16; sides are multiples of 16"),
+        (lambda side: side % 8 == 0 and side > 8, SmallestImage(side=16, multiple_of=8), None),
+        (lambda side: side % 128 == 0, SmallestImage(side=128, multiple_of=128), None),
+        (lambda side: side % 200 == 0, SmallestImage(side=200, multiple_of=200), None),  # two of them up to 512
+        (lambda side: side % 384 == 0, SmallestImage(side=384, multiple_of=384), None),  # one
+        (lambda side: side == 48, SmallestImage(side=48, only=True), "48x48, and no other size"),
+        (lambda side: side in (48, 96), SmallestImage(side=48, multiple_of=None), None),
+        (
+            lambda side: side % 32 == 1,
+            SmallestImage(side=1, multiple_of=None),
+            "1x1; it does not take every larger size",
+        ),
+        (lambda side: 7 <= side <= 100, SmallestImage(side=7), "7x7"),
+        (lambda side: side >= 700, SmallestImage(side=700), "700x700"),
+        (lambda side: side == 700, None, "unknown: it does not take every size"),
+    ],
+)
+def test_the_smallest_image(takes: Callable[[int], bool], smallest: SmallestImage | None, text: str | None) -> None:
+    model = Where(takes, "not that one")
+    taken = next(side for side in range(1, 1000) if takes(side))
+    told = summarise(model, name="w", num_classes=1, in_channels=1, size=(taken, taken))
+    assert told.smallest == smallest
+    if smallest is not None:
+        assert smallest_side(model, 1) == smallest.side
+    if text is not None:
+        assert f"smallest image   {text}" in total_lines(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("smp:DeepLabV3Plus/resnet18", 16), ("smp:DeepLabV3/resnet18", 8), ("smp:PSPNet/resnet18", 8)],
+)
+@pytest.mark.filterwarnings("ignore")  # not ours
+@pytest.mark.slow
+def test_the_smallest_image_of_networks_of_others(name: str, step: int) -> None:
+    assert smallest_image(on_meta(name), 3) == SmallestImage(side=step, multiple_of=step)
+
+
+def test_the_smallest_image_where_torch_says_no_in_other_words() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4))  # ValueError for a single position
+    assert summarise(model, name="i", num_classes=1, in_channels=3, size=(9, 9)).smallest == SmallestImage(side=2)
+    assert smallest_side(model, 3) == 2
 
 
 def test_networks_that_do_not_take_every_size() -> None:
@@ -293,14 +361,27 @@ def test_networks_that_do_not_take_every_size() -> None:
         "m takes no image of 1 channels and 65x96 pixels: sides must be divisible by 32\n"
         "hint: --size 96x96: sides that are multiples of 32"
     )
-    told = summarise(Only(), name="o", num_classes=1, in_channels=1, size=(48, 48))
-    assert told.smallest is None
+    with pytest.raises(ImageSizeError) as small:
+        summarise(Multiples(), name="m", num_classes=1, in_channels=1, size=(31, 96))
+    assert str(small.value) == (
+        "--size is 31x96; m needs at least 32x32\nhint: --size 32x32, or larger: sides that are multiples of 32"
+    )
+    only = Where(lambda side: side == 48, "only 48x48")
+    told = summarise(only, name="o", num_classes=1, in_channels=1, size=(48, 48))
     assert told.field == ReceptiveField(of="output", size=(5, 5), stride=(1, 1))
-    assert [layer.shape for layer in told.layers] == [("N", 1, 44, 44)]
+    assert [layer.shape for layer in told.layers] == [("N", 1, 48, 48)]
+    for size in ((50, 48), (48, 47)):
+        with pytest.raises(UsageError) as caught:
+            summarise(only, name="o", num_classes=1, in_channels=1, size=size)
+        assert str(caught.value) == (
+            f"o takes no image of 1 channels and {size[0]}x{size[1]} pixels: only 48x48\n"
+            "hint: --size 48x48, the only square that it takes"
+        )
+    odd = Where(lambda side: side % 32 == 1, "not that one")
     with pytest.raises(UsageError) as caught:
-        summarise(Only(), name="o", num_classes=1, in_channels=1, size=(50, 48))
+        summarise(odd, name="o", num_classes=1, in_channels=1, size=(50, 48))
     assert str(caught.value) == (
-        "o takes no image of 1 channels and 50x48 pixels: only 48x48\n"
+        "o takes no image of 1 channels and 50x48 pixels: not that one\n"
         "hint: give the size that it is made for: --size HEIGHTxWIDTH"
     )
 
@@ -326,5 +407,56 @@ def test_published_accuracies_have_a_source() -> None:
     xception = find_published("xception")
     assert xception is not None
     assert (xception.top1, xception.resolution, xception.source) == (79.0, 299, "keras.io/api/applications")
-    assert find_published("timm:xception65.ra3_in1k") == find_published("timm:xception65")
     assert find_published("fcn_small") is None
+
+
+def test_a_tag_has_only_its_own_accuracy() -> None:
+    found = find_published("timm:xception65")
+    assert found is not None
+    assert found.source == "timm results-imagenet.csv, xception65.tf_in1k"
+    assert find_published("timm:xception65.tf_in1k") == found
+    for name in ("timm:xception65.ra3_in1k", "timm:inception_resnet_v2.tf_ens_adv_in1k", "timm:xception65.in1k"):
+        assert find_published(name) is None
+    for path in ("resnet50.safetensors", "runs/resnet50", "./resnet50"):
+        assert find_published(path) is None
+
+
+@pytest.fixture(scope="module")
+def networks_table() -> ModuleType:
+    path = Path(__file__).parents[2] / "docs" / "networks_table.py"
+    spec = importlib.util.spec_from_file_location("networks_table", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_small_networks_of_the_table_are_fresh(networks_table: ModuleType) -> None:
+    names = ["fcn_small", "mnist_anysize", "mnist_dense", "mnist_fcn", "resnet9"]
+    assert networks_table.stale(names) == [], "run `make docs`"
+
+
+@pytest.mark.filterwarnings("ignore")  # of other libraries
+@pytest.mark.slow
+def test_the_table_of_networks_is_fresh(networks_table: ModuleType) -> None:
+    assert networks_table.stale([]) == [], "run `make docs`"
+
+
+def test_what_is_stale_in_the_table_is_found(
+    networks_table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(networks_table, "TABLE", tmp_path / "networks.md")
+    names = ["mnist_dense", "fcn_small"]
+    text = networks_table.page(list(networks_table.described(names, speed=False)))
+    networks_table.TABLE.write_text(text, encoding="utf-8")
+    networks_table.main(["--check", *names])
+    changed = text.replace("| 28 only |", "| 29 |").replace("| - | - |", "| 1,234 | - |")  # images/s is no matter
+    networks_table.TABLE.write_text(changed, encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        networks_table.main(["--check", *names, "resnet9"])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "mnist_dense: smallest is 29, and should be 28 only",
+        "resnet9 has no row",
+    ]

@@ -1,6 +1,7 @@
 """Files of weights: what `torch.save` and safetensors wrote, read without running what is in them."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import anysize
 from anysize.errors import AnysizeError, CheckpointError, UsageError
 from anysize.models.weights.torch_files import mark, read_tensors
 
@@ -37,6 +39,13 @@ def test_files_of_torch_save(suffix: str, tmp_path: Path) -> None:
         (original.state_dict(), ()),
         ({"epoch": 3, "state_dict": original.state_dict(), "lr": 0.1}, (where.format("['state_dict']"),)),
         ({"model": {"model_state_dict": original.state_dict()}}, (where.format("['model']['model_state_dict']"),)),
+        # Tensors beside the weights are none of them, and what has the likelier name may be something else.
+        ({"model": original.state_dict(), "best_acc1": torch.tensor(0.9)}, (where.format("['model']"),)),
+        (
+            {"model": {"state_dict": original.state_dict()}, "best_acc1": torch.tensor(0.9)},
+            (where.format("['model']['state_dict']"),),
+        ),
+        ({"state_dict": {"lr": 0.1}, "model": original.state_dict()}, (where.format("['model']"),)),
         (
             {"model": OrderedDict(prefixed)},
             (
@@ -68,6 +77,10 @@ def test_files_of_torch_save_that_are_refused(tmp_path: Path) -> None:
     assert failure(path) == f"{path} holds list, not tensors by name\nhint: {keys}"
     torch.save({"model": {1: 2}}, path)
     assert failure(path) == f"{path} holds dict at ['model'], not tensors by name\nhint: {keys}"
+    endless: dict[str, Any] = {}
+    endless["model"] = endless
+    torch.save(endless, path)
+    assert failure(path).startswith(f"{path} does not hold tensors by name: model is dict\n")
     torch.save({"a": torch.zeros(1), "b": 3}, path)
     only = "hint: save model.state_dict() and nothing beside it"
     assert failure(path) == f"{path} does not hold tensors by name: b is int\n{only}"
@@ -102,3 +115,27 @@ def test_files_that_say_whose_names_they_have(tmp_path: Path) -> None:
         found = read_tensors(path)
         assert (found.layout, found.notes) == (layout, ())
         assert found.tensors.keys() == tensors.keys()
+
+
+@pytest.mark.parametrize(
+    ("strange", "what"),
+    [
+        (lambda ones: ones.to("meta"), "holds no numbers (it is on the meta device)"),
+        (torch.Tensor.to_sparse, "is sparse"),
+    ],
+    ids=["meta", "sparse"],
+)
+def test_tensors_that_cannot_be_copied(
+    strange: Callable[[torch.Tensor], torch.Tensor], what: str, tmp_path: Path
+) -> None:
+    original, model = network(), network()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    path = tmp_path / "a.pth"
+    torch.save({**original.state_dict(), "1.bias": strange(torch.ones(3))}, path)
+    with pytest.raises(CheckpointError) as caught:
+        anysize.load_weights(model, path)
+    assert str(caught.value) == (
+        f"{path} does not hold tensors by name: 1.bias {what}\n"
+        "hint: save dense tensors with numbers: model.state_dict() of a network that is not on the meta device"
+    )
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items()), "nothing is overwritten"

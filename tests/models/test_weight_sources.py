@@ -1,6 +1,7 @@
 """Where weights come from: paths, URLs and hub names, with a server on this machine that does what servers do."""
 
 import hashlib
+import io
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import torch
 
+import anysize
 from anysize.errors import AnysizeError, CheckpointError, UsageError
 from anysize.models.named import import_zoo
 from anysize.models.weights import sources
-from anysize.models.weights.download import Address, _next_url, download
+from anysize.models.weights.download import Address, _next_url, ascii_url, download
 from anysize.models.weights.sources import local_file
 
 CONTENT = bytes(range(256)) * 5000  # more than one chunk of a megabyte
@@ -330,3 +333,100 @@ def test_nobody_is_led_from_the_network_to_this_machine() -> None:
         "https://example.org/a.pth redirects to http://127.0.0.1:631/admin, which is not https"
     )
     assert _next_url(address, address.url, "../b?c=d") == "https://example.org/b?c=d"
+    names = ("127.0.0.1", "localhost", "localhost.", "127.1", "2130706433", "0", "[::1]", "[::ffff:127.0.0.1]")
+    for host in names:
+        with pytest.raises(CheckpointError) as caught:
+            _next_url(address, address.url, f"https://{host}/admin")
+        shown = host.strip("[]")
+        assert str(caught.value) == (
+            f"https://example.org/a.pth redirects to https://{shown}/admin, which is on this machine"
+        )
+    with pytest.raises(UsageError, match="'https://%6cocalhost/a' is no URL: its host holds a %"):
+        _next_url(address, address.url, "https://%6cocalhost/a")
+    here = Address(url="https://localhost/a.pth")
+    assert _next_url(here, here.url, "https://127.0.0.1/b.pth") == "https://127.0.0.1/b.pth"
+
+
+def test_addresses_that_are_not_ascii(server: Server, cache: Path) -> None:
+    server.put("/mod%C3%A8le%20a.pth")
+    assert local_file(server.url("/modèle a.pth?c=ü")).read_bytes() == CONTENT
+    assert local_file(server.url("/mod%C3%A8le%20a.pth")).read_bytes() == CONTENT
+    server.redirect("/a.pth", "/modèle a.pth".encode().decode("latin-1"))  # bytes of UTF-8, as the server writes them
+    assert local_file(server.url("/a.pth")).read_bytes() == CONTENT
+    asked = "/mod%C3%A8le%20a.pth"
+    assert [path for path, _ in server.requests] == [f"{asked}?c=%C3%BC", asked, "/a.pth", asked]
+    server.redirect("/b.pth", "https://[bad/a?signature=secret")
+    assert failure(server.url("/b.pth")) == f"{server.url('/b.pth')} redirects to what is no URL: Invalid IPv6 URL"
+    assert ascii_url("https://bücher.example:8080/ü?a=%20#b") == "https://xn--bcher-kva.example:8080/%C3%BC?a=%20#b"
+    assert failure("https://ü..example/a.pth", UsageError) == (
+        "'https://ü..example/a.pth' is no URL: no host can be called 'ü..example'\n"
+        "hint: use https:// and the address of a file"
+    )
+
+
+def test_tokens_that_are_none(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url(""))
+    server.put(HUB_PATHS["resnet18.a1_in1k"])
+    for token in ("hf_SEC\nRET", "hf_SECRET hf_SECRET", "hf_SECRÊT"):
+        monkeypatch.setenv("HF_TOKEN", token)
+        assert failure("resnet18.a1_in1k", UsageError) == (
+            "HF_TOKEN holds characters that no token has\nhint: set it to the token alone: one word of ASCII characters"
+        )
+    assert server.requests == []
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRET\n")
+    local_file("resnet18.a1_in1k")
+    assert server.requests[0][1]["Authorization"] == "Bearer hf_SECRET"
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.h5", "a.keras"])
+def test_what_cannot_be_read_is_not_kept(name: str, server: Server, cache: Path, tmp_path: Path) -> None:
+    if name.endswith(("h5", "keras")):
+        pytest.importorskip("h5py")
+    model = anysize.models.create_model("fcn_small", num_classes=2, in_channels=1)
+    server.put(f"/{name}", b"<html>log in</html>")
+    for turn in (1, 2):
+        with pytest.raises(CheckpointError) as caught:
+            anysize.load_weights(model, server.url(f"/{name}"))
+        assert str(caught.value).endswith(
+            "\nhint: what the server sent was removed from the cache: check the address, and try again"
+        )
+        assert files(cache) == []
+        assert len(server.requests) == turn
+    mine = tmp_path / name
+    mine.write_bytes(b"<html>log in</html>")
+    with pytest.raises(CheckpointError, match="a"):
+        anysize.load_weights(model, mine)
+    assert mine.exists(), "only what was downloaded is removed"
+
+
+@pytest.mark.parametrize(("stored", "message"), [({"a": torch.zeros(1)}, "missing"), ([1], "not tensors by name")])
+def test_what_can_be_read_is_kept(stored: object, message: str, server: Server, cache: Path) -> None:
+    content = io.BytesIO()
+    torch.save(stored, content)
+    server.put("/a.pth", content.getvalue())
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=message):
+            anysize.load_weights(torch.nn.Linear(1, 1), server.url("/a.pth"))
+    assert len(files(cache)) == len(server.requests) == 1
+
+
+def test_encoded_answers_are_refused(server: Server, cache: Path) -> None:
+    server.put("/a.pth", Content_Encoding="gzip")
+    assert failure(server.url("/a.pth")) == (
+        f"{server.url('/a.pth')} is sent with the Content-Encoding 'gzip', and was asked for as it is\n"
+        "hint: download it elsewhere and pass the path of the file"
+    )
+    assert files(cache) == []
+    server.put("/a.pth", Content_Encoding="Identity")
+    assert local_file(server.url("/a.pth")).read_bytes() == CONTENT
+
+
+def test_only_what_has_a_checksum_is_hashed(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.put("/a.pth")
+    path = local_file(server.url("/a.pth"))
+    hashed: list[Path] = []
+    monkeypatch.setattr(sources, "sha256_of", lambda path: hashed.append(path) or SHA256)
+    assert local_file(server.url("/a.pth")) == path
+    assert hashed == []
+    assert local_file(f"{server.url('/a.pth')}#sha256={SHA256}") == path
+    assert hashed == [path]

@@ -3,20 +3,22 @@
 import hashlib
 import http.client
 import importlib
+import ipaddress
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from anysize.atomic import atomic_path
 from anysize.errors import CheckpointError, UsageError
 from anysize.version import __version__
 
-__all__ = ["MAX_BYTES", "Address", "check_scheme", "download", "sha256_of"]
+__all__ = ["MAX_BYTES", "Address", "ascii_url", "check_scheme", "download", "sha256_of"]
 
 MAX_BYTES = 16 << 30
 """The largest file that is accepted."""
@@ -26,6 +28,7 @@ _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 20
 _THIS_MACHINE = ("localhost", "127.0.0.1")
+_NOT_QUOTED = "%/:=&?~#+!$,;'@()*[]"  # what has a meaning in a URL, or is quoted already
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
 
@@ -53,8 +56,10 @@ class _Announced:
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Redirects come back as answers: each hop is checked, and the token stays at home."""
 
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Follow nothing."""
+    def http_error_302(self, *args: Any, **kwargs: Any) -> None:
+        """Follow nothing, and do not even look where it leads: urllib stumbles over what is no URL."""
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def check_scheme(url: str) -> None:
@@ -64,6 +69,8 @@ def check_scheme(url: str) -> None:
         UsageError: any other scheme or form of URL.
     """
     parts = _split(url)
+    if "%" in parts.netloc:  # urllib would decode it, to a host that nobody has checked
+        raise _no_url(_shown(url), "its host holds a %")
     plain = parts.scheme == "http" and parts.hostname in _THIS_MACHINE
     if not parts.hostname or not (parts.scheme == "https" or plain):
         raise UsageError(
@@ -74,6 +81,23 @@ def check_scheme(url: str) -> None:
             f"the URL to {parts.hostname} holds a name or a password, which would end in logs",
             hint="download the file yourself and pass its path",
         )
+
+
+def ascii_url(url: str) -> str:
+    """Return a URL as it is sent: the host in IDNA, all else that is not ASCII in percent signs.
+
+    Raises:
+        UsageError: there can be no such host.
+    """
+    parts = _split(url)
+    host = parts.hostname or ""
+    if not parts.netloc.isascii():
+        try:
+            named = host.encode("idna").decode()
+        except UnicodeError as error:
+            raise _no_url(url, f"no host can be called {host!r}") from error
+        url = parts._replace(netloc=f"{named}:{parts.port}" if parts.port else named).geturl()
+    return quote(url, safe=_NOT_QUOTED, errors="surrogateescape")
 
 
 def sha256_of(path: Path) -> str:
@@ -106,8 +130,8 @@ def download(address: Address, target: Path, *, max_bytes: int = MAX_BYTES) -> P
 def _open(address: Address) -> tuple[Any, _Announced]:
     """Follow redirects to the file itself, and collect what is said of it on the way."""
     opener = urllib.request.build_opener(_NoRedirects)
-    home = _origin(address.url)
-    url, num_bytes, sha256 = address.url, None, address.sha256
+    url, num_bytes, sha256 = ascii_url(address.url), None, address.sha256
+    home = _origin(url)
     for _ in range(_MAX_REDIRECTS + 1):
         headers = {"User-Agent": f"anysize/{__version__}", "Accept-Encoding": "identity"}
         at_home = _origin(url) == home
@@ -130,6 +154,7 @@ def _open(address: Address) -> tuple[Any, _Announced]:
         if response.status != http.client.OK:
             response.close()
             raise _refused(address, response.status, response.reason)
+        _check_encoding(address, response)
         length = _number(response.headers, "Content-Length")
         return response, _Announced(length if num_bytes is None else num_bytes, sha256)
     raise CheckpointError(f"{_shown(address.url)} redirects more than {_MAX_REDIRECTS} times")
@@ -137,11 +162,41 @@ def _open(address: Address) -> tuple[Any, _Announced]:
 
 def _next_url(address: Address, url: str, location: str | None) -> str:
     """Check where a redirect leads: from the network to this machine's own servers it may not."""
-    following = urljoin(url, location or "")
+    try:
+        # Headers come as Latin-1, whatever the server wrote: so quoted, the bytes are the same.
+        following = urljoin(url, quote(location or "", safe=_NOT_QUOTED, encoding="latin-1"))
+        _ = urlsplit(following).port
+    except ValueError as error:
+        raise CheckpointError(f"{_shown(address.url)} redirects to what is no URL: {error}") from error
     check_scheme(following)
-    if _split(following).scheme != "https" and _split(address.url).scheme == "https":
+    first, then = _split(address.url), _split(following)
+    if then.scheme != "https" and first.scheme == "https":
         raise CheckpointError(f"{_shown(address.url)} redirects to {_shown(following)}, which is not https")
+    if _is_here(then.hostname) and not _is_here(first.hostname):
+        raise CheckpointError(f"{_shown(address.url)} redirects to {_shown(following)}, which is on this machine")
     return following
+
+
+def _is_here(host: str | None) -> bool:
+    """Whether a host is this machine, however it is written: 127.1 and 2130706433 are 127.0.0.1, too."""
+    name = (host or "").rstrip(".")
+    try:
+        numbers = socket.inet_pton(socket.AF_INET6, name) if ":" in name else socket.inet_aton(name)
+    except (OSError, ValueError):
+        return name in _THIS_MACHINE or name.endswith(".localhost")
+    number = ipaddress.ip_address(numbers)
+    number = getattr(number, "ipv4_mapped", None) or number
+    return number.is_loopback or number.is_unspecified
+
+
+def _check_encoding(address: Address, response: Any) -> None:
+    encoding = response.headers.get("Content-Encoding") or "identity"
+    if encoding.strip().lower() != "identity":
+        response.close()
+        raise CheckpointError(
+            f"{_shown(address.url)} is sent with the Content-Encoding {encoding!r}, and was asked for as it is",
+            hint="download it elsewhere and pass the path of the file",
+        )
 
 
 def _receive(response: IO[bytes], target: Path, address: Address, announced: _Announced, max_bytes: int) -> None:
@@ -195,8 +250,12 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port  # parsed when it is asked for
     except ValueError as error:
-        raise UsageError(f"{url!r} is no URL: {error}", hint="use https:// and the address of a file") from error
+        raise _no_url(url, error) from error
     return parts
+
+
+def _no_url(url: str, why: object) -> UsageError:
+    return UsageError(f"{url!r} is no URL: {why}", hint="use https:// and the address of a file")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -15,7 +15,7 @@ from anysize.models.registry import create_model, list_models
 from anysize.models.weights.fitting import Head, fit_tensors
 from anysize.models.weights.layouts import OURS, Layout, layouts_of, recognise
 from anysize.models.weights.report import LoadReport
-from anysize.models.weights.sources import local_file
+from anysize.models.weights.sources import local_file, removed_if_damaged
 from anysize.models.weights.stem import Stem
 from anysize.models.weights.torch_files import FileTensors, read_tensors
 
@@ -68,11 +68,14 @@ def load_weights(
     if path.suffix.lower() in KERAS_SUFFIXES:
         _check_choice("layout", layout, (None, KERAS))
         keras = importlib.import_module("anysize.models.weights.keras")
-        file, chosen, said = FileTensors(keras.read_keras(path, model)), layouts_of(model)[0], KERAS
+        with removed_if_damaged(path):
+            file, chosen, said = FileTensors(keras.read_keras(path, model)), layouts_of(model)[0], KERAS
+        warnings = keras.keras_network(model).warnings
     else:
-        file = read_tensors(path)
+        with removed_if_damaged(path):
+            file = read_tensors(path)
         chosen = recognise(model, file.tensors, source=name, layout=layout, marked=file.layout)
-        said = chosen.name
+        said, warnings = chosen.name, chosen.warnings
     fit = fit_tensors(
         model,
         chosen,
@@ -92,7 +95,7 @@ def load_weights(
         left_new=tuple(fit.new),
         unused=tuple(fit.unused),
         notes=(*file.notes, *_counters(fit.reset), *_dtypes(model, file.tensors)),
-        warnings=chosen.warnings,
+        warnings=warnings,
     )
 
 

@@ -2,10 +2,11 @@
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from anysize.atomic import atomic_path
 from anysize.errors import UsageError
@@ -18,6 +19,8 @@ __all__ = ["save_weights"]
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str], *, layout: str | None = None) -> None:
     """Write the weights of a network to ``path``, whole or not at all.
+
+    Tied weights, one tensor with several names, are written under each of them.
 
     Args:
         model: any module; layouts other than our own exist for the networks of this library only.
@@ -54,4 +57,15 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str], *, layout: str 
     }
     with atomic_path(target) as temporary:
         # Files for others say what those ask for; transformers refuses a file without the format.
-        save_file(tensors, temporary, metadata=mark(OURS) if wanted == OURS else {"format": "pt"})
+        save_file(_apart(tensors), temporary, metadata=mark(OURS) if wanted == OURS else {"format": "pt"})
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory with an earlier one: safetensors refuses those."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -11,8 +13,9 @@ from anysize.cache_folder import cache_folder
 from anysize.errors import CheckpointError, UsageError
 from anysize.models.weights.download import Address, check_scheme, download, sha256_of
 from anysize.models.weights.published import PUBLISHED
+from anysize.models.weights.torch_files import DamagedFileError
 
-__all__ = ["HUB_FILE", "local_file"]
+__all__ = ["HUB_FILE", "local_file", "removed_if_damaged"]
 
 HUB_FILE = "model.safetensors"
 """What a hub name without a file means; timm and transformers write it."""
@@ -48,7 +51,7 @@ def local_file(source: str | os.PathLike[str]) -> Path:
             to it and nowhere else.
 
     Raises:
-        UsageError: the source has none of these forms.
+        UsageError: the source has none of these forms, or ``$HF_TOKEN`` is no token.
         CheckpointError: there is no such file, it cannot be downloaded, or it is not the one that was announced.
     """
     text = os.fspath(source)
@@ -59,6 +62,25 @@ def local_file(source: str | os.PathLike[str]) -> Path:
     if "://" in text:
         return _from_url(text)
     return _from_path(Path(text))
+
+
+@contextmanager
+def removed_if_damaged(path: Path) -> Iterator[None]:
+    """Remove a download that turns out to be unreadable: a page to log in, say, which would stay there for good.
+
+    Raises:
+        CheckpointError: for the `DamagedFileError` of what runs in here, where the file was a download.
+    """
+    try:
+        yield
+    except DamagedFileError as error:
+        if path.parent == _downloads():
+            with suppress(OSError):
+                path.unlink()
+        if path.exists():
+            raise
+        hint = "what the server sent was removed from the cache: check the address, and try again"
+        raise CheckpointError(error.message, hint=hint) from error
 
 
 def _from_path(path: Path) -> Path:
@@ -80,12 +102,22 @@ def _from_hub(text: str) -> Path:
     path = "/".join(quote(part, safe="") for part in (hub.owner, hub.name, "resolve", hub.revision))
     address = Address(
         url=f"{endpoint}/{path}/{quote(hub.file)}",
-        token=os.environ.get("HF_TOKEN") or None,
+        token=_token(),
         of_hub=True,
     )
     check_scheme(address.url)
     target = _cached(address.url, f"{hub.owner}--{hub.name}--{hub.file.replace('/', '--')}")
     return target if target.is_file() else download(address, target)
+
+
+def _token() -> str | None:
+    token = (os.environ.get("HF_TOKEN") or "").strip()  # files that it is read from end in a new line
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise UsageError(  # which never shows it
+            "HF_TOKEN holds characters that no token has",
+            hint="set it to the token alone: one word of ASCII characters",
+        )
+    return token or None
 
 
 def _parse_hub(text: str) -> _HubName:
@@ -114,14 +146,19 @@ def _from_url(text: str) -> Path:
     sha256 = digits or (in_name[1] if in_name else "")
     target = _cached(url, name)
     # The checksum is no part of the name in the cache: whoever asks for one later gets the file that has it.
-    if target.is_file() and sha256_of(target).startswith(sha256):
+    if target.is_file() and (not sha256 or sha256_of(target).startswith(sha256)):
         return target
     return download(Address(url=url, sha256=sha256), target)
 
 
 def _cached(url: str, name: str) -> Path:
-    plain = re.sub(r"[^\w.-]", "_", name)
+    plain = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
     stem, suffix = Path(plain).stem[:_MAX_NAME], Path(plain).suffix
     if stem.endswith(".weights"):  # Keras tells .weights.h5 from .h5
         stem, suffix = stem.removesuffix(".weights"), f".weights{suffix}"
-    return cache_folder() / "weights" / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"
+    digits = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()[:16]
+    return _downloads() / f"{stem}-{digits}{suffix}"
+
+
+def _downloads() -> Path:
+    return cache_folder() / "weights"

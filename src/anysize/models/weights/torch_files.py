@@ -13,16 +13,21 @@ from torch import Tensor
 
 from anysize.errors import CheckpointError, UsageError
 
-__all__ = ["TORCH_SUFFIXES", "FileTensors", "mark", "read_tensors"]
+__all__ = ["TORCH_SUFFIXES", "DamagedFileError", "FileTensors", "mark", "read_tensors"]
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 """What `torch.save` writes: a zip archive with a pickle, of which only tensors and plain values are ever loaded."""
 
 # Training loops keep the weights beside the state of the optimiser.
 _INNER_KEYS = ("state_dict", "model_state_dict", "model")
+_MAX_DEPTH = 4  # a dictionary may hold itself
 _MARK = "layout"
 # DistributedDataParallel and torch.compile put theirs before each name.
 _PREFIXES = ("module.", "_orig_mod.")
+
+
+class DamagedFileError(CheckpointError):
+    """A file that is not what its name says, or only a part of it: another download may be better."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ def read_tensors(path: Path) -> FileTensors:
 
     Raises:
         UsageError: another kind of file.
-        CheckpointError: it is damaged, holds more than tensors and plain values, or no tensors.
+        DamagedFileError: it cannot be read.
+        CheckpointError: it holds more than tensors and plain values, or no tensors.
     """
     suffix = path.suffix.lower()
     notes: list[str] = []
@@ -62,7 +68,7 @@ def read_tensors(path: Path) -> FileTensors:
             with safe_open(path, framework="pt") as file:
                 layout = (file.metadata() or {}).get(_MARK)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+            raise DamagedFileError(f"{path} is not a readable safetensors file: {error}") from error
     elif suffix in TORCH_SUFFIXES:
         found = _inner(path, _unpickle(path), notes)
     else:
@@ -80,7 +86,7 @@ def _unpickle(path: Path) -> Any:
                 f"{path} is not a file of tensors only: loading it would run code that it names",
                 hint="where you trust it, write torch.save(model.state_dict(), ...) and load that",
             ) from error
-        raise CheckpointError(
+        raise DamagedFileError(
             f"{path} is not a readable file of torch.save ({type(error).__name__})",
             hint="the file may be cut off, or of another kind",
         ) from error
@@ -89,11 +95,13 @@ def _unpickle(path: Path) -> Any:
 def _inner(path: Path, content: Any, notes: list[str]) -> Mapping[str, Any]:
     """Go down to where the tensors are."""
     where = ""
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
-        inside = [key for key in _INNER_KEYS if isinstance(content.get(key), Mapping)]
+    for _ in range(_MAX_DEPTH):
+        inside = [key for key in _INNER_KEYS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
         if not inside:
             break
-        content, where = content[inside[0]], f"{where}[{inside[0]!r}]"
+        # Tensors beside it are none of the weights: the best accuracy so far, say.
+        key = next((key for key in inside if _holds_tensors(content[key])), inside[0])
+        content, where = content[key], f"{where}[{key!r}]"
     if not isinstance(content, Mapping) or not content or not all(isinstance(key, str) for key in content):
         raise CheckpointError(
             f"{path} holds {type(content).__name__}{where and f' at {where}'}, not tensors by name",
@@ -104,13 +112,27 @@ def _inner(path: Path, content: Any, notes: list[str]) -> Mapping[str, Any]:
     return content
 
 
+def _holds_tensors(content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in content.values())
+
+
+def _oddity(value: Any) -> str | None:
+    """Say why a value cannot be copied into a network: found out while copying, half of it would be overwritten."""
+    if not isinstance(value, Tensor):
+        return f"is {type(value).__name__}"
+    if value.is_meta:
+        return "holds no numbers (it is on the meta device)"
+    return "is sparse" if value.layout != torch.strided else None
+
+
 def _without_prefixes(path: Path, found: Mapping[str, Any], notes: list[str]) -> dict[str, Tensor]:
-    strange = [key for key, value in found.items() if not isinstance(value, Tensor)]
-    if strange or not found:
-        shown = f"{strange[0]} is {type(found[strange[0]]).__name__}" if strange else "it is empty"
-        raise CheckpointError(
-            f"{path} does not hold tensors by name: {shown}", hint="save model.state_dict() and nothing beside it"
-        )
+    odd = next(((key, oddity) for key, value in found.items() if (oddity := _oddity(value))), None)
+    if odd or not found:
+        hint = "save model.state_dict() and nothing beside it"
+        if odd and isinstance(found[odd[0]], Tensor):
+            hint = "save dense tensors with numbers: model.state_dict() of a network that is not on the meta device"
+        shown = " ".join(odd) if odd else "it is empty"
+        raise CheckpointError(f"{path} does not hold tensors by name: {shown}", hint=hint)
     tensors = dict(found)
     while prefix := next((start for start in _PREFIXES if all(key.startswith(start) for key in tensors)), None):
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from anysize.errors import AnysizeError, CheckpointError
 from anysize.extras import require_extra
+from anysize.models.weights.torch_files import DamagedFileError
 
 __all__ = ["StoredLayer", "StoredVariable", "open_stored"]
 
@@ -56,7 +57,8 @@ def open_stored(path: Path) -> Iterator[list[StoredLayer]]:
     """Open a file of any of the three forms, told by its content, and list its layers in Keras's order.
 
     Raises:
-        CheckpointError: it is none of them, damaged, or contains what no file of Keras needs (links to other files,
+        DamagedFileError: it is none of them, or damaged.
+        CheckpointError: there is no file, or it contains what no file of Keras needs (links to other files,
             tensors that are stored elsewhere).
         MissingExtraError: h5py is not installed.
     """
@@ -67,7 +69,7 @@ def open_stored(path: Path) -> Iterator[list[StoredLayer]]:
     if zipfile.is_zipfile(path):
         source = _member(path)
     elif not h5py.is_hdf5(path):
-        raise CheckpointError(
+        raise DamagedFileError(
             f"{path} is neither an HDF5 file (.h5, .weights.h5) nor a zip archive (.keras)",
             hint="save it in Keras with model.save('model.keras') or model.save_weights('model.weights.h5')",
         )
@@ -77,7 +79,7 @@ def open_stored(path: Path) -> Iterator[list[StoredLayer]]:
     except AnysizeError:
         raise
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # h5py raises all of these on damage
-        raise CheckpointError(f"{path} cannot be read as HDF5: {error}", hint="the file may be cut off") from error
+        raise DamagedFileError(f"{path} cannot be read as HDF5: {error}", hint="the file may be cut off") from error
 
 
 def _member(path: Path) -> io.BytesIO:
@@ -99,8 +101,10 @@ def _member(path: Path) -> io.BytesIO:
                 )
             with archive.open(members[0]) as member:
                 content = member.read(announced + 1)  # a bound for the decompressor: what is announced may be a lie
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise CheckpointError(f"{path} is a damaged or encrypted zip archive: {error}") from error
+    except (AnysizeError, MemoryError):
+        raise
+    except Exception as error:  # each compression has errors of its own: zlib.error, lzma.LZMAError, OSError ...
+        raise DamagedFileError(f"{path} is a damaged or encrypted zip archive: {error}") from error
     return io.BytesIO(content)
 
 

@@ -5,7 +5,7 @@ import itertools
 from torch import nn
 
 from anysize.models.weights.layouts import Layout
-from anysize.models.weights.settings import other_eps, other_padding
+from anysize.models.weights.settings import other_eps, other_padding, strides_that_are_dilated
 from anysize.models.zoo.mobilenet_v2 import MobilenetV2
 
 __all__ = ["layouts"]
@@ -28,9 +28,14 @@ def layouts(model: nn.Module) -> list[Layout]:
     if not isinstance(model, MobilenetV2):
         return []
     return [
-        Layout.renamed(model, library, rename, warnings=other_padding(model, library) + other_eps(model, library, 1e-5))
+        Layout.renamed(model, library, rename, warnings=_other_settings(model, library))
         for library, rename in (("torchvision", str), ("timm", _timm))
     ]
+
+
+def _other_settings(model: MobilenetV2, library: str) -> list[str]:
+    checks = (other_padding(model, library), strides_that_are_dilated(model, library), other_eps(model, library, 1e-5))
+    return list(itertools.chain(*checks))
 
 
 def _timm(name: str) -> str:

@@ -7,7 +7,7 @@ from torch import nn
 
 from anysize.models.encoder import Encoder
 from anysize.models.weights.layouts import Layout, layouts_of
-from anysize.models.weights.settings import other_eps
+from anysize.models.weights.settings import other_eps, strides_left_undilated
 from anysize.models.zoo.aligned_xception import AlignedXception
 from anysize.models.zoo.deeplabv3plus import Deeplabv3plus
 from anysize.models.zoo.mobilenet_v2 import MobilenetV2
@@ -17,11 +17,6 @@ from anysize.models.zoo.unet import Unet
 __all__ = ["layouts"]
 
 _PREFIX = "encoder."
-_STAGES: dict[type[Encoder], tuple[tuple[str, str], ...]] = {
-    Resnet: (("layer3.0", "layer3.1"), ("layer4.0", "layer4.1")),
-    MobilenetV2: (("features.7", "features.8"), ("features.14", "features.15")),
-}
-"""First and second block of the stages whose stride may be dropped."""
 _SMP_RATES = (12, 24, 36)  # at every output stride
 
 
@@ -66,22 +61,4 @@ def _other_dilations(model: Deeplabv3plus | Unet) -> list[str]:
     )
     if rates != _SMP_RATES:
         warnings.append(f"smp has atrous_rates={_SMP_RATES}, this network {rates}")
-    if _has_undilated_strides(model.encoder):
-        warnings.append("smp dilates the layers that lost their strides: see dilate_strided")
-    return warnings
-
-
-def _has_undilated_strides(encoder: Encoder) -> bool:
-    """Whether the first block of a stage is dilated less than the next; smp asks it of its own encoders only."""
-    return any(
-        _dilation(encoder.get_submodule(first)) != _dilation(encoder.get_submodule(second))
-        for kind, stages in _STAGES.items()
-        for first, second in stages
-        if isinstance(encoder, kind)
-    )
-
-
-def _dilation(block: nn.Module) -> tuple[int, ...]:
-    """Return the dilation of the first 3x3 convolution, the one that a stride or its replacement comes to."""
-    convolutions = (module for module in block.modules() if isinstance(module, nn.Conv2d))
-    return next(module.dilation for module in convolutions if module.kernel_size == (3, 3))
+    return warnings + strides_left_undilated(model.encoder, "smp")

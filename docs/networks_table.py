@@ -1,18 +1,21 @@
 """Write docs/networks.md: what each network is made of, costs and sees, and how fast it is on this machine.
 
-python docs/networks_table.py [--no-speed] [NAME ...]
+python docs/networks_table.py [--no-speed | --check] [NAME ...]
 
 Without names, all networks of this library and some of others. Needs the extra ``zoo``; minutes on a quiet machine.
+With --check nothing is written: all that does not depend on the machine (not images/s) is compared with the page that
+there is, for the names given or the whole of it.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from anysize.inference.comparison import HEADER, comparison_row
-from anysize.inference.speed import measure_images_per_second
+from anysize.inference.speed import Speed, measure_images_per_second
 from anysize.inference.summaries import Compared, summarise_named
 from anysize.inference.summary_config import SummaryConfig
 from anysize.models import list_models
@@ -22,6 +25,7 @@ from anysize.models.summary.text import bytes_text
 
 TABLE = Path(__file__).with_name("networks.md")
 BATCH_SIZE = 8
+BUDGET_SECONDS = 300.0  # for each network, all in batches of that size
 
 OTHERS = (
     "torchvision:resnet101",
@@ -66,7 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--no-speed", action="store_true")
+    parser.add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
+    if given.check:
+        differences = stale(given.names)
+        sys.stderr.writelines(f"{difference}\n" for difference in differences)
+        if differences:
+            sys.exit(1)
+        return
     networks = []
     for network in described(given.names, speed=not given.no_speed):
         sys.stderr.write(f"{network.summary.name}\n")
@@ -92,7 +103,7 @@ def described(names: Sequence[str], *, speed: bool) -> Iterator[Compared]:
         yield network
 
 
-def _speed(network: Compared, options: tuple[str, ...]) -> object:
+def _speed(network: Compared, options: tuple[str, ...]) -> Speed:
     from anysize.pairs import parse_pairs
 
     summary = network.summary
@@ -102,7 +113,55 @@ def _speed(network: Compared, options: tuple[str, ...]) -> object:
         in_channels=summary.in_channels,
         **parse_pairs("model-kwargs", options),
     )
-    return measure_images_per_second(model, summary.in_channels, summary.size, batch_size=BATCH_SIZE)
+    speed = measure_images_per_second(
+        model,
+        summary.in_channels,
+        summary.size,
+        batch_size=BATCH_SIZE,
+        multiply_adds=summary.costs.multiply_adds,
+        budget=BUDGET_SECONDS,
+    )
+    if not isinstance(speed, Speed) or speed.batch_size != BATCH_SIZE:
+        sys.exit(f"{summary.name} is too slow to be measured on this machine: {speed}")
+    return speed
+
+
+def stale(names: Sequence[str]) -> list[str]:
+    """Say in which cells the page differs from what is so now, but for images/s; without names also in its text."""
+    text = TABLE.read_text(encoding="utf-8")
+    now = page(list(described(names, speed=False)))
+    told, facts = _facts(text), _facts(now)
+    found = [f"{name} has no row" for name in facts if name not in told]
+    for name in facts.keys() & told.keys():
+        columns = dict.fromkeys((*facts[name], *told[name]))
+        found += [
+            f"{name}: {column} is {told[name].get(column)}, and should be {facts[name].get(column)}"
+            for column in columns
+            if told[name].get(column) != facts[name].get(column)
+        ]
+    if not names:
+        found += [f"{name} has a row, and is no network of the table" for name in told if name not in facts]
+        found += [] if _prose(text) == _prose(now) else ["the text around the table differs"]
+    return sorted(found)
+
+
+def _facts(text: str) -> dict[str, dict[str, str]]:
+    """Each network's cells by their columns, but for images/s; sources in words, whatever their numbers are."""
+    sources = dict(re.findall(r"^(\d+)\. (.+)$", text, flags=re.MULTILINE))
+    header, _, *rows = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("|")]
+    facts = {}
+    for row in rows:
+        cells = dict(zip(header, row, strict=True))
+        del cells["images/s"]
+        cells["top-1"] = re.sub(r"\((\d+)\)", lambda number: f"({sources.get(number[1])})", cells["top-1"])
+        facts[row[0].strip("`")] = cells
+    return facts
+
+
+def _prose(text: str) -> str:
+    """What is around the table, without what is said of the machine."""
+    plain = re.sub(r"^\* \*\*images/s\*\*.*?median pass\.\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    return "\n".join(line for line in plain.splitlines() if not line.startswith("|"))
 
 
 def page(networks: Sequence[Compared]) -> str:

@@ -2,12 +2,16 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
 from anysize.cli import main
-from anysize.inference import speed
+from anysize.inference import speed, summaries
+from anysize.inference.summary_config import SummaryConfig
 from anysize.models import list_models
 
 
@@ -64,7 +68,93 @@ def test_networks_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     assert float(lines[1].split()[-2].replace(",", "")) > 0
     assert lines[1].split()[-1] == "-"
     assert lines[-1] == "top-1       resnet18: torchvision IMAGENET1K_V1, 224 pixels"
+    # No line for one network alone: both were measured as asked, in seven rounds or until the time was over.
     assert lines[-2].startswith("images/s    evaluation, float32, channels_last, batches of 2, ")
+
+
+class Slow(nn.Module):
+    """Takes a time that a clock of its own counts; the first pass takes longer."""
+
+    def __init__(self, seconds: float, clock: list[float]) -> None:
+        super().__init__()
+        self.seconds, self.clock, self.batches = seconds, clock, list[int]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.clock[0] += self.seconds * len(images) * (1 if self.batches else 1.5)
+        self.batches.append(len(images))
+        return images
+
+
+@pytest.mark.parametrize(
+    ("seconds", "batches", "most", "rate"),
+    [
+        (0.001, [1, 1, 4, *[4] * 7], 1, 1000),
+        (0.1, [1, 1, 4, *[4] * 7], 10, 10),
+        (0.4, [1, 1, 4, *[4] * 4], 10, 2.5),  # until six seconds of rounds are over
+        (0.5, [1, 1, 4, *[4] * 3], 10, 2),
+        (0.9, [1] * 8, 10, 1 / 0.9),  # four of them would take too long
+        (3.0, [1, 1], 10, 1 / 3.0),
+        (7.2, [1], 11, None),
+    ],
+)
+def test_measuring_ends_in_time(
+    seconds: float, batches: list[int], most: float, rate: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(speed, "_now", lambda: clock[0])
+    monkeypatch.setattr(speed, "_products_per_second", lambda: 1e9)
+    model = Slow(seconds, clock)
+    told = speed.measure_images_per_second(model, 1, (2, 2), batch_size=4, multiply_adds=1000)
+    assert clock[0] <= most
+    assert model.batches == batches
+    if rate is None:
+        assert told == speed.NotMeasured(reason="one image of 2x2 takes about 11 s")
+    else:
+        assert isinstance(told, speed.Speed)
+        assert told.images_per_second == pytest.approx(rate)
+        assert told.batch_size == batches[-1]
+
+
+def test_what_would_take_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_products_per_second", lambda: 1e9)
+    model = Slow(1.0, [0.0])
+    told = speed.measure_images_per_second(model, 1, (2000, 3), batch_size=4, multiply_adds=20_000_000_000)
+    assert told == speed.NotMeasured(reason="one image of 2000x3 would take about 20 s")
+    assert model.batches == []
+
+
+def test_the_legend_says_what_was_measured_otherwise(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(model: nn.Module, *_: object, batch_size: int, **__: object) -> speed.Speed | speed.NotMeasured:
+        if type(model).__name__ == "Resnet9":
+            return speed.NotMeasured(reason="one image of 32x32 takes 20 s or more")
+        small = type(model).__name__ == "FcnSmall"
+        count = batch_size if small else 1
+        return speed.Speed(
+            images_per_second=5, spread=1, rounds=7 if small else 2, batch_size=count, threads=1, machine="abacus"
+        )
+
+    monkeypatch.setattr(summaries, "measure_images_per_second", measure)
+    names = ["fcn_small", "resnet9", "mnist_fcn"]
+    assert main(["summary", *names, "--size", "32x32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2] for line in lines[1:4]] == ["5", "-", "5"]
+    assert lines[-3:] == [
+        "images/s    evaluation, float32, channels_last, batches of 8, 1 thread, abacus",
+        "            resnet9: not measured: one image of 32x32 takes 20 s or more",
+        "            mnist_fcn: batches of 1, 2 rounds; more would have taken too long",
+    ]
+    assert main(["summary", *names, "--size", "32x32", "--json"]) == 0
+    contents = json.loads(capsys.readouterr().out)
+    assert [content["speed"] is None for content in contents] == [False, True, False]
+    assert [content["not_measured"] for content in contents] == [None, "one image of 32x32 takes 20 s or more", None]
+
+
+def test_the_help_says_what_takes_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Only shapes are computed, but where several are compared" in text
 
 
 def test_a_comparison_too_wide_comes_in_parts(
@@ -92,6 +182,7 @@ KEYS = {
     "layers": list,
     "published": dict,
     "speed": type(None),
+    "not_measured": type(None),
 }
 
 
@@ -134,6 +225,43 @@ def test_a_trained_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["summary", str(trained), "--num-classes", "3"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: --num-classes is 3, and {trained} is a trained network, which has its own\nhint: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ({}, True),
+        ({"num_classes": 1000, "in_channels": 3}, True),
+        ({"num_classes": 2}, False),
+        ({"in_channels": 1}, False),
+        ({"model_kwargs": ("keras_padding=false",)}, False),
+    ],
+)
+def test_no_accuracy_for_another_network(options: dict[str, Any], same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "summarise", lambda *_, **told: told["size"])  # the rest takes a second
+    (compared,) = summaries.summarise_named(SummaryConfig(models=("xception",), **options))
+    assert (compared.published is not None) == same
+    assert compared.summary == (299, 299)
+
+
+def test_a_trained_network_is_not_the_one_that_its_path_names(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = trained / "weights"
+    for suffix in ("safetensors", "json"):
+        shutil.copy(weights / f"last.{suffix}", tmp_path / f"resnet50.{suffix}")
+    shutil.copytree(trained, tmp_path / "resnet18")
+    shutil.copytree(trained, tmp_path / "mnist_mine")
+    monkeypatch.chdir(tmp_path)
+    assert main(["summary", "resnet50.safetensors", "resnet18", "mnist_mine", "--no-speed", "--json"]) == 0
+    for content in json.loads(capsys.readouterr().out):
+        assert (content["num_classes"], content["published"], content["size"]) == (2, None, [224, 224])
+
+
+def test_the_usual_size_of_a_network_of_one_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "mnist_dense", "--json", "--model-kwargs", "image_size=20"]) == 0
+    (content,) = json.loads(capsys.readouterr().out)
+    assert content["size"] == [20, 20]
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,12 @@ def compare(
         reaches, maps = followed.pooled, pooled[-1]
         assert followed.whole == {0, 1}
     assert (len(reaches[0]), len(reaches[1])) == tuple(maps.shape[2:])
+    # Where every row (or every column) is padding, no output sees anything, along the other axis neither.
+    blind = any(all(extent(reach, place) == EMPTY for place in range(len(reach))) for reach in reaches.values())
     for axis in (0, 1):
         last = maps.shape[2 + axis] - 1
         for place in {number * last // (places - 1) for number in range(places)}:
-            assert seen(maps, image, axis, place) == extent(reaches[axis], place)
+            assert seen(maps, image, axis, place) == (EMPTY if blind else extent(reaches[axis], place))
 
 
 # Narrow where the wiring is the same; xception65 is xception41 with more of the same blocks.

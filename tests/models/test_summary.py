@@ -3,7 +3,6 @@
 import copy
 import importlib.util
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anysize.errors import ImageSizeError, UsageError
+from anysize.errors import ImageSizeError
 from anysize.models.named import import_zoo, named_model
-from anysize.models.probe import SmallestImage, smallest_image, smallest_side
+from anysize.models.probe import SmallestImage
 from anysize.models.summary.costs import count_costs
 from anysize.models.summary.counts import count_parameters
 from anysize.models.summary.field import ReceptiveField
@@ -280,110 +279,6 @@ def test_an_image_too_small() -> None:
     with pytest.raises(ImageSizeError) as caught:
         summary_of("fcn_small", (3, 300))
     assert str(caught.value) == "--size is 3x300; fcn_small needs at least 4x4\nhint: --size 4x4, or larger"
-
-
-class Where(nn.Module):
-    """Takes the sides that it is asked to; a convolution behind says what it sees."""
-
-    def __init__(self, takes: Callable[[int], bool], demand: str) -> None:
-        super().__init__()
-        self.takes, self.demand = takes, demand
-
-    def forward(self, x: Tensor) -> Tensor:
-        for side in x.shape[2:]:
-            assert self.takes(side), self.demand
-        return nn.functional.conv2d(x, torch.ones(1, 1, 5, 5, device=x.device), padding=2)
-
-
-class Multiples(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[2] % 32 or x.shape[3] % 32:
-            raise RuntimeError("sides must be divisible by 32")
-        return nn.functional.avg_pool2d(x, 32)
-
-
-@pytest.mark.parametrize(
-    ("takes", "smallest", "text"),
-    [
-        (lambda side: side % 2 == 0, SmallestImage(side=2, multiple_of=2), "2x2; sides are multiples of 2"),
-        (lambda side: side % 16 == 0, SmallestImage(side=16, multiple_of=16), "16x16; sides are multiples of 16"),
-        (lambda side: side % 8 == 0 and side > 8, SmallestImage(side=16, multiple_of=8), None),
-        (lambda side: side % 128 == 0, SmallestImage(side=128, multiple_of=128), None),
-        (lambda side: side % 200 == 0, SmallestImage(side=200, multiple_of=200), None),  # two of them up to 512
-        (lambda side: side % 384 == 0, SmallestImage(side=384, multiple_of=384), None),  # one
-        (lambda side: side == 48, SmallestImage(side=48, only=True), "48x48, and no other size"),
-        (lambda side: side in (48, 96), SmallestImage(side=48, multiple_of=None), None),
-        (
-            lambda side: side % 32 == 1,
-            SmallestImage(side=1, multiple_of=None),
-            "1x1; it does not take every larger size",
-        ),
-        (lambda side: 7 <= side <= 100, SmallestImage(side=7), "7x7"),
-        (lambda side: side >= 700, SmallestImage(side=700), "700x700"),
-        (lambda side: side == 700, None, "unknown: it does not take every size"),
-    ],
-)
-def test_the_smallest_image(takes: Callable[[int], bool], smallest: SmallestImage | None, text: str | None) -> None:
-    model = Where(takes, "not that one")
-    taken = next(side for side in range(1, 1000) if takes(side))
-    told = summarise(model, name="w", num_classes=1, in_channels=1, size=(taken, taken))
-    assert told.smallest == smallest
-    if smallest is not None:
-        assert smallest_side(model, 1) == smallest.side
-    if text is not None:
-        assert f"smallest image   {text}" in total_lines(told)
-
-
-@pytest.mark.parametrize(
-    ("name", "step"),
-    [("smp:DeepLabV3Plus/resnet18", 16), ("smp:DeepLabV3/resnet18", 8), ("smp:PSPNet/resnet18", 8)],
-)
-@pytest.mark.filterwarnings("ignore")  # not ours
-@pytest.mark.slow
-def test_the_smallest_image_of_networks_of_others(name: str, step: int) -> None:
-    assert smallest_image(on_meta(name), 3) == SmallestImage(side=step, multiple_of=step)
-
-
-def test_the_smallest_image_where_torch_says_no_in_other_words() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4))  # ValueError for a single position
-    assert summarise(model, name="i", num_classes=1, in_channels=3, size=(9, 9)).smallest == SmallestImage(side=2)
-    assert smallest_side(model, 3) == 2
-
-
-def test_networks_that_do_not_take_every_size() -> None:
-    told = summarise(Multiples(), name="m", num_classes=1, in_channels=1, size=(64, 96))
-    assert told.smallest == SmallestImage(side=32, multiple_of=32)
-    assert told.field == ReceptiveField(of="output", size=(32, 32), stride=(32, 32))
-    assert "smallest image   32x32; sides are multiples of 32" in total_lines(told)
-    with pytest.raises(UsageError) as caught:
-        summarise(Multiples(), name="m", num_classes=1, in_channels=1, size=(65, 96))
-    assert str(caught.value) == (
-        "m takes no image of 1 channels and 65x96 pixels: sides must be divisible by 32\n"
-        "hint: --size 96x96: sides that are multiples of 32"
-    )
-    with pytest.raises(ImageSizeError) as small:
-        summarise(Multiples(), name="m", num_classes=1, in_channels=1, size=(31, 96))
-    assert str(small.value) == (
-        "--size is 31x96; m needs at least 32x32\nhint: --size 32x32, or larger: sides that are multiples of 32"
-    )
-    only = Where(lambda side: side == 48, "only 48x48")
-    told = summarise(only, name="o", num_classes=1, in_channels=1, size=(48, 48))
-    assert told.field == ReceptiveField(of="output", size=(5, 5), stride=(1, 1))
-    assert [layer.shape for layer in told.layers] == [("N", 1, 48, 48)]
-    for size in ((50, 48), (48, 47)):
-        with pytest.raises(UsageError) as caught:
-            summarise(only, name="o", num_classes=1, in_channels=1, size=size)
-        assert str(caught.value) == (
-            f"o takes no image of 1 channels and {size[0]}x{size[1]} pixels: only 48x48\n"
-            "hint: --size 48x48, the only square that it takes"
-        )
-    odd = Where(lambda side: side % 32 == 1, "not that one")
-    with pytest.raises(UsageError) as caught:
-        summarise(odd, name="o", num_classes=1, in_channels=1, size=(50, 48))
-    assert str(caught.value) == (
-        "o takes no image of 1 channels and 50x48 pixels: not that one\n"
-        "hint: give the size that it is made for: --size HEIGHTxWIDTH"
-    )
 
 
 def test_a_network_of_one_size_says_so_itself() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from anysize.inference.speed import LEAST_ROUNDS, Speed
 from anysize.inference.summaries import Compared
 from anysize.models.summary.field import ReceptiveField
 from anysize.models.summary.text import bytes_text, operations_text
@@ -64,12 +65,7 @@ def notes(networks: Sequence[Compared]) -> list[str]:
         "field       side of the receptive field in pixels; all: the whole image (in brackets: of the last map before",
         "            the global pool, or without what is pooled over the image)",
     ]
-    speed = next((network.speed for network in networks if network.speed is not None), None)
-    if speed is not None:
-        lines.append(
-            f"images/s    evaluation, float32, channels_last, batches of {speed.batch_size}, "
-            f"{speed.threads} thread{'s' * (speed.threads > 1)}, {speed.machine}"
-        )
+    lines += _speed_notes(networks)
     sources: dict[str, list[str]] = {}
     for network in networks:
         if network.published is not None:
@@ -78,6 +74,29 @@ def notes(networks: Sequence[Compared]) -> list[str]:
     for source, names in sources.items():
         lines.append(f"top-1       {', '.join(names)}: {source}")
     return lines
+
+
+def _speed_notes(networks: Sequence[Compared]) -> list[str]:
+    """Say how it was measured, and which networks otherwise or not at all."""
+    told = [(network.summary.name, network.speed or network.not_measured) for network in networks]
+    usual = max((how for _, how in told if isinstance(how, Speed)), key=lambda speed: speed.batch_size, default=None)
+    lines = []
+    if usual is not None:
+        lines.append(
+            f"evaluation, float32, channels_last, batches of {usual.batch_size}, "
+            f"{usual.threads} thread{'s' * (usual.threads > 1)}, {usual.machine}"
+        )
+    for name, how in told:
+        if isinstance(how, str):
+            lines.append(f"{name}: not measured: {how}")
+        elif how is not None and usual is not None and _reduced(how, usual):
+            rounds = f"{how.rounds} round{'s' * (how.rounds > 1)}"
+            lines.append(f"{name}: batches of {how.batch_size}, {rounds}; more would have taken too long")
+    return [f"{'images/s' * (number == 0):<12}{line}" for number, line in enumerate(lines)]
+
+
+def _reduced(speed: Speed, usual: Speed) -> bool:
+    return speed.batch_size < usual.batch_size or speed.rounds < LEAST_ROUNDS
 
 
 def _parts(widths: Sequence[int], width: int | None) -> list[list[int]]:

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from anysize.errors import UsageError
-from anysize.inference.speed import Speed, measure_images_per_second
+from anysize.inference.speed import NotMeasured, Speed, measure_images_per_second
 from anysize.inference.summary_config import SummaryConfig
 from anysize.inference.trained import find_weights
-from anysize.models import load_model
+from anysize.models import fixed_side, load_model
 from anysize.models.named import named_model
 from anysize.models.summary.published import Published, find_published
 from anysize.models.summary.report import NetworkSummary, summarise
@@ -31,6 +31,8 @@ class Compared:
     summary: NetworkSummary
     published: Published | None
     speed: Speed | None
+    not_measured: str | None = None
+    """Why there is no speed, where it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class _Network:
     on_meta: nn.Module
     build: Callable[[], nn.Module]
     """The same with its weights, for measuring."""
+    usual_size: tuple[int, int]
+    published: Published | None
 
 
 def summarise_named(config: SummaryConfig) -> Iterator[Compared]:
@@ -54,8 +58,7 @@ def summarise_named(config: SummaryConfig) -> Iterator[Compared]:
     names = config.require_models()
     for name in names:
         network = _find(name, config)
-        published = find_published(name)
-        size = config.parsed_size() or _usual_size(name, network.on_meta, published)
+        size = config.parsed_size() or network.usual_size
         summary = summarise(
             network.on_meta,
             name=name,
@@ -63,10 +66,21 @@ def summarise_named(config: SummaryConfig) -> Iterator[Compared]:
             in_channels=network.in_channels,
             size=size,
         )
-        speed = None
+        measured = None
         if config.speed and len(names) > 1:
-            speed = measure_images_per_second(network.build(), network.in_channels, size, batch_size=config.batch_size)
-        yield Compared(summary=summary, published=published, speed=speed)
+            measured = measure_images_per_second(
+                network.build(),
+                network.in_channels,
+                size,
+                batch_size=config.batch_size,
+                multiply_adds=summary.costs.multiply_adds,
+            )
+        yield Compared(
+            summary=summary,
+            published=network.published,
+            speed=measured if isinstance(measured, Speed) else None,
+            not_measured=measured.reason if isinstance(measured, NotMeasured) else None,
+        )
 
 
 def _find(name: str, config: SummaryConfig) -> _Network:
@@ -81,7 +95,11 @@ def _find(name: str, config: SummaryConfig) -> _Network:
     def build() -> nn.Module:
         return named_model(name, num_classes=num_classes, in_channels=in_channels, **options)
 
-    return _Network(name, num_classes, in_channels, _on_meta(build), build)
+    published = find_published(name)
+    on_meta = _on_meta(build)
+    size = _usual_size(name, on_meta, published)
+    same = not options and num_classes == _CLASSES["classify"] and in_channels == 3  # as those who published built it
+    return _Network(name, num_classes, in_channels, on_meta, build, size, published if same else None)
 
 
 def _trained(name: str, path: Path, config: SummaryConfig) -> _Network:
@@ -96,7 +114,8 @@ def _trained(name: str, path: Path, config: SummaryConfig) -> _Network:
                 f"--{flag} is {given}, and {name} is a trained network, which has its own",
                 hint=f"leave it out, or give the network's name: anysize summary {card.model} --{flag} {given}",
             )
-    return _Network(name, len(card.classes), card.in_channels, model, lambda: model)
+    side = fixed_side(model) or _USUAL_SIDE
+    return _Network(name, len(card.classes), card.in_channels, model, lambda: model, (side, side), None)
 
 
 def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
@@ -117,6 +136,9 @@ def _usual_classes(name: str, in_channels: int, options: dict[str, Any]) -> int:
 
 
 def _usual_size(name: str, model: nn.Module, published: Published | None) -> tuple[int, int]:
+    only = fixed_side(model)
+    if only is not None:
+        return only, only
     if name.startswith("mnist_"):
         return 28, 28
     if published is not None:

@@ -25,7 +25,7 @@ class SummaryConfig(StartupSettings):
     """Which weights of a run folder."""
     size: str | None = None
     """Size of the image whose costs are counted, height x width: 480x640. By default 28x28 for mnist_*, the size that
-    published weights were evaluated at, or 224x224."""
+    published weights were evaluated at, or 224x224; a network that takes one size only has that."""
     num_classes: int | None = None
     """By default 1,000 (ImageNet) for classifiers, 21 (Pascal VOC) for segmenters, and 10 for mnist_*."""
     in_channels: int | None = None
@@ -35,9 +35,10 @@ class SummaryConfig(StartupSettings):
     depth: int | None = None
     """Show layers down to this depth and fold what lies deeper; by default as deep as 48 rows allow."""
     speed: bool = True
-    """Where several networks are compared: measure images a second on this machine's CPU, some seconds each."""
+    """Where several networks are compared: build each with its weights and measure images a second on this machine's
+    CPU, within ten seconds each; what is too slow for that is measured in smaller batches, or left out, and told so."""
     batch_size: int = 8
-    """Images a batch when speed is measured."""
+    """Images a batch when speed is measured; 1 where such batches take too long."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

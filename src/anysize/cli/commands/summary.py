@@ -15,7 +15,8 @@ SUMMARY = "a network's layers, parameters, costs and receptive field; several co
 DESCRIPTION = """
 Show the layers of a network with the shapes of their outputs and their parameters, what an image costs in it (multiply-
 adds, memory for activations), how much of an image each output sees, and the smallest image it takes. Several networks
-are compared, one line each. Nothing is downloaded, and the network takes no memory: only shapes are computed.
+are compared, one line each. Nothing is downloaded. Only shapes are computed, but where several are compared each is
+also built with its weights and timed on the CPU, within ten seconds each: --no-speed leaves that out.
 """
 EXAMPLES = """
   anysize summary resnet9
@@ -48,6 +49,7 @@ def _content(network: "Compared") -> dict[str, Any]:
     for name in ("published", "speed"):
         value = getattr(network, name)
         content[name] = None if value is None else dataclasses.asdict(value)
+    content["not_measured"] = network.not_measured
     return content
 
 

@@ -55,17 +55,22 @@ _PUBLISHED = {
     "timm:xception41": _timm(78.504, "xception41.tf_in1k"),
     "timm:xception65": _timm(79.556, "xception65.tf_in1k"),
     "timm:xception71": _timm(79.872, "xception71.tf_in1k"),
-    "keras:Xception": _keras(79.0, 299),
+    # No network's name: resnet50 with stride_in_1x1=true conv_bias=true, in docs/networks.md.
     "keras:ResNet50": _keras(74.9),
-    "keras:InceptionResNetV2": _keras(80.3, 299),
-    "keras:MobileNetV2": _keras(71.3),
 }
 
 
 def find_published(name: str) -> Published | None:
-    """Return what is published of the network of that name.
+    """Return what is published of the network of that name, as it is by default: 1,000 classes, 3 channels, no options.
+
+    A name of timm may end in a tag, which names weights: then only the figure of these.
 
     >>> find_published("resnet50").top1
     76.13
+    >>> find_published("timm:xception65.ra3_in1k") is None
+    True
     """
-    return _PUBLISHED.get(name.partition(".")[0])
+    base, _, tag = name.partition(".")
+    found = _PUBLISHED.get(base)
+    weights = f"{base.partition(':')[2]}.{tag}"
+    return found if found is None or not tag or found.source.endswith(f", {weights}") else None

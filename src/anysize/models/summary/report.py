@@ -7,28 +7,14 @@ import torch
 from torch import nn
 
 from anysize.errors import AnysizeError, ImageSizeError, UsageError
-from anysize.models.probe import smallest_side
+from anysize.models.probe import SmallestImage, smallest_image
 from anysize.models.summary.costs import Costs, count_costs
 from anysize.models.summary.counts import ParameterCounts, count_parameters
 from anysize.models.summary.field import ReceptiveField, receptive_field
 from anysize.models.summary.layers import Layer, list_layers
 from anysize.sizes import format_size
 
-__all__ = ["NetworkSummary", "SmallestImage", "summarise"]
-
-_STEP = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmallestImage:
-    """The smallest square image that a network takes."""
-
-    side: int
-    """In pixels."""
-    multiple_of: int = 1
-    """Sides must be multiples of this."""
-    only: bool = False
-    """Whether it takes no other size than that."""
+__all__ = ["NetworkSummary", "summarise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +30,7 @@ class NetworkSummary:
     costs: Costs
     field: ReceptiveField
     smallest: SmallestImage | None
-    """None where no square image up to 4,096 pixels a side is taken, but for the size above."""
+    """None where the sides that are taken follow no rule that was found."""
     layers: tuple[Layer, ...]
 
 
@@ -74,7 +60,7 @@ def summarise(
         counts=count_parameters(on_meta),
         costs=count_costs(on_meta, in_channels, size),
         field=receptive_field(on_meta, in_channels, size),
-        smallest=_smallest(on_meta, in_channels),
+        smallest=smallest_image(on_meta, in_channels),
         layers=tuple(list_layers(on_meta, in_channels, size)),
     )
 
@@ -85,44 +71,33 @@ def _require_size(model: nn.Module, name: str, in_channels: int, size: tuple[int
     except AnysizeError:  # the network itself says what it takes
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
-        smallest = _smallest(model, in_channels)
-        side = None if smallest is None else smallest.side
-        if side is not None and min(size) < side:
+        smallest = smallest_image(model, in_channels)
+        if smallest is not None and not smallest.only and min(size) < smallest.side:
+            square = format_size((smallest.side, smallest.side))
             raise ImageSizeError(
-                f"--size is {format_size(size)}; {name} needs at least {side}x{side}",
-                hint=f"--size {side}x{side}, or larger",
+                f"--size is {format_size(size)}; {name} needs at least {square}",
+                hint=f"--size {square}, or larger{_rule(smallest)}",
             ) from error
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        if smallest is not None and smallest.multiple_of > 1:
-            near = [-(-length // smallest.multiple_of) * smallest.multiple_of for length in size]
-            hint = f"--size {format_size(near)}: sides that are multiples of {smallest.multiple_of}"
-        else:
-            hint = "give the size that it is made for: --size HEIGHTxWIDTH"
         raise UsageError(
-            f"{name} takes no image of {in_channels} channels and {format_size(size)} pixels: {reason[0]}", hint=hint
+            f"{name} takes no image of {in_channels} channels and {format_size(size)} pixels: {reason[0]}",
+            hint=_nearest(smallest, size),
         ) from error
 
 
-def _smallest(model: nn.Module, in_channels: int) -> SmallestImage | None:
-    try:
-        side = smallest_side(model, in_channels)
-    except (UsageError, ValueError, AssertionError):
-        side = None
-    if side is not None and _takes(model, in_channels, side + 1):
-        return SmallestImage(side=side)
-    # It does not take every size above the smallest, where a search by halves may have led anywhere.
-    for multiple in range(_STEP, 16 * _STEP, _STEP):
-        if all(_takes(model, in_channels, multiple + more) for more in (0, _STEP)):
-            return SmallestImage(side=multiple, multiple_of=_STEP)
-    return None if side is None else SmallestImage(side=side, only=True)
+def _nearest(smallest: SmallestImage | None, size: tuple[int, int]) -> str:
+    """Advise on a size that is taken, where it is known."""
+    if smallest is not None and smallest.only:
+        return f"--size {format_size((smallest.side, smallest.side))}, the only square that it takes"
+    if smallest is not None and smallest.multiple_of is not None and smallest.multiple_of > 1:
+        near = [-(-length // smallest.multiple_of) * smallest.multiple_of for length in size]
+        return f"--size {format_size(near)}{_rule(smallest)}"
+    return "give the size that it is made for: --size HEIGHTxWIDTH"
 
 
-def _takes(model: nn.Module, in_channels: int, side: int) -> bool:
-    try:
-        _attempt(model, in_channels, (side, side))
-    except (RuntimeError, ValueError, AssertionError):
-        return False
-    return True
+def _rule(smallest: SmallestImage) -> str:
+    several = smallest.multiple_of is not None and smallest.multiple_of > 1
+    return f": sides that are multiples of {smallest.multiple_of}" if several else ""
 
 
 def _attempt(model: nn.Module, in_channels: int, size: tuple[int, int]) -> None:

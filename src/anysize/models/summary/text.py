@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from anysize.models.probe import SmallestImage
 from anysize.models.summary.field import ReceptiveField
 from anysize.models.summary.layers import Layer, Shape
 from anysize.models.summary.published import Published
-from anysize.models.summary.report import NetworkSummary, SmallestImage
+from anysize.models.summary.report import NetworkSummary
 from anysize.sizes import format_size
 
 __all__ = [
@@ -118,6 +119,8 @@ def _smallest_text(smallest: SmallestImage | None) -> str:
     side = f"{smallest.side}x{smallest.side}"
     if smallest.only:
         return f"{side}, and no other size"
+    if smallest.multiple_of is None:
+        return f"{side}; it does not take every larger size"
     return side if smallest.multiple_of == 1 else f"{side}; sides are multiples of {smallest.multiple_of}"
 
 

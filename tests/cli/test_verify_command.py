@@ -81,8 +81,7 @@ def test_a_network_that_is_refused(refused: str, capsys: pytest.CaptureFixture[s
         ),
         (
             ["fcn_smal"],
-            f"error: 'fcn_smal' names no model; there are {', '.join(list_models())}\n"
-            "hint: did you mean fcn_small?\n",
+            f"error: 'fcn_smal' names no model; there are {', '.join(list_models())}\nhint: did you mean fcn_small?\n",
         ),
         (
             ["nowhere.safetensors"],

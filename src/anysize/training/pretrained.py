@@ -43,7 +43,10 @@ def load_pretrained(config: TrainConfig, model: nn.Module, classes: tuple[str, .
 
 
 def _require_same_start(config: TrainConfig, run: Path) -> None:
-    begun = read_config(TrainConfig, RunFolder(run).config)
+    own = RunFolder(run).config
+    if not own.is_file():  # no run, as the checkpoint that is missing will tell
+        return
+    begun = read_config(TrainConfig, own)
     for name in ("pretrained", "pretrained_head"):
         before, now = getattr(begun, name), getattr(config, name)
         if before != now:

@@ -1,6 +1,7 @@
 """What a network demands of its images, checked before any is read."""
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ def require_sides(table: ImageTable, smallest_side: int, model: str, max_side: i
     )
 
 
-def require_answers(dataset: ImageDataset, model: nn.Module, name: str) -> None:
-    """Check that ``model`` has one answer for each image, whatever its size in the first epoch.
+def require_answers(parts: Sequence[ImageDataset], model: nn.Module, name: str) -> None:
+    """Check that ``model`` has one answer for each image of all parts, whatever its size in the first epoch.
 
     The forward passes, of the largest images and the smallest, run on meta tensors: shapes only, no arithmetic.
 
@@ -46,12 +47,12 @@ def require_answers(dataset: ImageDataset, model: nn.Module, name: str) -> None:
         ImageSizeError: the network takes one size only, and the images have others.
         UsageError: the network answers an image with a map.
     """
-    sizes = dataset.sizes(0)
+    sizes = np.concatenate([dataset.sizes(0) for dataset in parts])
     probe = copy.deepcopy(model).to("meta").eval()
     extremes = {tuple(map(int, sizes[i])) for side in sizes.T for i in (side.argmin(), side.argmax())}
     for height, width in sorted(extremes):
         with torch.no_grad():
-            logits = probe(torch.empty(1, dataset.channels, height, width, device="meta"))
+            logits = probe(torch.empty(1, parts[0].channels, height, width, device="meta"))
         if logits.dim() != 2:
             shape = format_size(tuple(logits.shape[2:]))
             raise UsageError(

@@ -143,8 +143,7 @@ def _require_fitting(config: TrainConfig, model: nn.Module, parts: tuple[ImageDa
             f"{low:g} {high:g} --crop {config.crop:g} would change their sizes",
             hint="--scale 1 1 --crop 1 leaves every image at its size",
         )
-    for dataset in parts:
-        require_answers(dataset, model, config.model)
+    require_answers(parts, model, config.model)
 
 
 def _digest(card: ModelCard, train: ImageTable, val: ImageTable) -> str:

@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -65,17 +66,7 @@ def load_weights(
     _check_memory(model)
     name = os.fspath(source)
     path = local_file(source)
-    if path.suffix.lower() in KERAS_SUFFIXES:
-        _check_choice("layout", layout, (None, KERAS))
-        keras = importlib.import_module("anysize.models.weights.keras")
-        with removed_if_damaged(path):
-            file, chosen, said = FileTensors(keras.read_keras(path, model)), layouts_of(model)[0], KERAS
-        warnings = keras.keras_network(model).warnings
-    else:
-        with removed_if_damaged(path):
-            file = read_tensors(path)
-        chosen = recognise(model, file.tensors, source=name, layout=layout, marked=file.layout)
-        said, warnings = chosen.name, chosen.warnings
+    file, chosen, said, warnings = _read(path, model, source=name, layout=layout)
     fit = fit_tensors(
         model,
         chosen,
@@ -97,6 +88,22 @@ def load_weights(
         notes=(*file.notes, *_counters(fit.reset), *_dtypes(model, file.tensors)),
         warnings=warnings,
     )
+
+
+def _read(
+    path: Path, model: nn.Module, *, source: str, layout: str | None
+) -> tuple[FileTensors, Layout, str, tuple[str, ...]]:
+    """Read a file of any kind: its tensors, their names, whose file it is, and what is to be known of it."""
+    if path.suffix.lower() in KERAS_SUFFIXES:
+        _check_choice("layout", layout, (None, KERAS))
+        keras = importlib.import_module("anysize.models.weights.keras")
+        with removed_if_damaged(path):
+            file = FileTensors(keras.read_keras(path, model))
+        return file, layouts_of(model)[0], KERAS, keras.keras_network(model).warnings
+    with removed_if_damaged(path):
+        file = read_tensors(path)
+    chosen = recognise(model, file.tensors, source=source, layout=layout, marked=file.layout)
+    return file, chosen, chosen.name, chosen.warnings
 
 
 def _check_choice(argument: str, value: object, allowed: tuple[Any, ...]) -> None:

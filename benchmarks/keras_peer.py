@@ -11,13 +11,14 @@ retraced.
 """
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from peer_process import Peer, running
 
 # TensorFlow is imported where it is used: only the process that is started has it.
 
@@ -27,29 +28,12 @@ Batch = Sequence[int]  # (n, height, width)
 # Our end.
 
 
-class KerasPeer:
+class KerasPeer(Peer):
     """The process, as seen from ours."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self.versions: str = self._read()["versions"]
 
     def seconds(self, way: str, batches: Sequence[Batch], *, fresh: bool) -> float:
         """Time one training step on each batch; ``fresh`` starts with a new network and a new trace."""
-        assert self._process.stdin is not None
-        request = {"way": way, "fresh": fresh, "batches": batches}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return float(self._read()["seconds"])
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            code = self._process.wait()
-            raise RuntimeError(f"the TF-Keras process ended with exit code {code}; its own error is above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return float(self.ask({"way": way, "fresh": fresh, "batches": batches})["seconds"])
 
 
 @contextmanager
@@ -62,26 +46,8 @@ def keras_peer(python: str, environment: Mapping[str, str], **settings: float) -
             `anysize.startup` does for torch.
         settings: threads, seed, learning_rate, momentum.
     """
-    variables = {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-        "MALLOC_TOP_PAD_": str(64 << 20),
-    }
-    process = subprocess.Popen(
-        [python, str(Path(__file__).resolve()), json.dumps(settings)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**environment, **variables},
-    )
-    try:
+    with running(python, Path(__file__), environment, settings) as process:
         yield KerasPeer(process)
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()  # the process ends when its requests do
-        process.wait()
 
 
 # Its end.

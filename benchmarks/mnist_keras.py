@@ -8,7 +8,6 @@ step as one call. Digits are arrays in memory; those of an epoch are put in orde
 """
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,39 +15,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from peer_process import Peer, running
+
 # TensorFlow is imported where it is used: only the process that is started has it.
 
 
-class MnistPeer:
+class MnistPeer(Peer):
     """The process, as seen from ours."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self.versions: str = self._read()["versions"]
 
     def build(self, network: str, weights: Path) -> int:
         """Make a network with the weights of a .npz file; return its number of parameters."""
-        return int(self._ask({"do": "build", "network": network, "weights": str(weights)})["parameters"])
+        return int(self.ask({"do": "build", "network": network, "weights": str(weights)})["parameters"])
 
     def epoch(self, network: str, number: int) -> dict[str, float]:
         """Train one epoch, then test: seconds, train_loss, test_loss, test_accuracy, inference_seconds."""
         return {
-            key: float(value) for key, value in self._ask({"do": "epoch", "network": network, "number": number}).items()
+            key: float(value) for key, value in self.ask({"do": "epoch", "network": network, "number": number}).items()
         }
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the Keras process ended with exit code {self._process.wait()}; its error is above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 @contextmanager
@@ -61,27 +44,8 @@ def mnist_peer(python: str, environment: Mapping[str, str], **settings: Any) -> 
             `anysize.startup` does for torch.
         settings: data, seed, threads, batch_size, test_batch_size, learning_rate, epsilon, train_digits, test_digits.
     """
-    variables = {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-        "KERAS_BACKEND": "tensorflow",
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-        "MALLOC_TOP_PAD_": str(64 << 20),
-    }
-    process = subprocess.Popen(
-        [python, str(Path(__file__).resolve()), json.dumps(settings)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**environment, **variables},
-    )
-    try:
+    with running(python, Path(__file__), environment, settings) as process:
         yield MnistPeer(process)
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()  # the process ends when its requests do
-        process.wait()
 
 
 def layers_of(network: str) -> list[Any]:

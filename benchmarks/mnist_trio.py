@@ -48,6 +48,7 @@ from torch.nn import functional
 
 import anysize
 from anysize.batching import plan_epoch
+from anysize.inference.speed import describe_machine
 from anysize.models import create_model
 from anysize.ragged import RaggedBatch
 from mnist_figure import draw_trio
@@ -312,12 +313,10 @@ def sizes_table(others: dict[str, Any]) -> list[str]:
 
 def describe(options: argparse.Namespace, peer: MnistPeer | None) -> dict[str, str]:
     """Name hardware, versions, settings and the command line; paths without their folders."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
     arguments = [Path(a).name if "/" in a else a for a in sys.argv[1:]]
     return {
         "command": shlex.join(["python", "benchmarks/mnist_trio.py", *arguments]),
-        "processor": f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores",
+        "processor": f"{describe_machine()}, {os.cpu_count()} cores",
         "system": f"{platform.platform()}, Python {platform.python_version()}",
         "versions": f"anysize {anysize.__version__}, torch {torch.__version__}, NumPy {np.__version__}",
         "keras": peer.versions if peer else "not run (--keras PYTHON)",

@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import anysize
+from anysize.inference.speed import describe_machine
 from anysize.models import create_model
 from anysize.models.named import import_zoo
 from anysize.ragged import RaggedBatch
@@ -183,12 +184,6 @@ def report(result: Result) -> str:
     return "\n".join([*lines, f"  claim (ours / peer at most 1): {verdict}"])
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=CASES, action="append", help="this case (may be given several times)")
@@ -198,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"# {processor()}, {torch.get_num_threads()} threads, Python {platform.python_version()}")
+    print(f"# {describe_machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}")
     print(f"# anysize {anysize.__version__}, torch {torch.__version__}, float32, channels_last")
     print(f"# python {shlex.join(sys.argv)}")
     for note in STARTUP_NOTES:

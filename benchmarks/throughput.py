@@ -47,8 +47,8 @@ from anysize.data import DataOptions, ImageDataset, load_data
 from anysize.loading import EpochPlanner, Normalisation, PlanLoader, RawBatch
 from anysize.models import create_model, has_batch_statistics
 from anysize.options import BatchOptions
-from anysize.training.passes import Passes
-from anysize.training.step import train_step
+from anysize.stepping.passes import Passes
+from anysize.stepping.step import train_step
 
 BATCH_SIZE = 32
 MAX_PIXELS = 12_000_000

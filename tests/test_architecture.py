@@ -23,7 +23,8 @@ ORDER = (
     {"ragged", "data", "models"},
     {"batching", "losses", "metrics", "remembered"},
     {"loading", "reporting", "memory", "timing"},
-    {"inference", "doctor"},
+    {"inference", "stepping"},
+    {"doctor"},
     {"training", "planning"},
     {"cli"},
 )

@@ -25,6 +25,7 @@ class ImageTable:
         sizes: (N, 2) int64 native height and width, EXIF orientation applied.
         channels: (N,) int8: 1 where the file's content is grey, else 3.
         members: the N images in shards; None where each is a file.
+        masks: N label masks, paths relative to ``root``, posix style; None where pixels are not labelled.
 
     Raises:
         UsageError: columns of different lengths.
@@ -36,6 +37,7 @@ class ImageTable:
     sizes: NDArray[np.int64]
     channels: NDArray[np.int8]
     members: ShardMembers | None = None
+    masks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.paths)
@@ -46,6 +48,8 @@ class ImageTable:
             expected.append((n,))
         if self.members is not None and len(self.members) != n:
             raise UsageError(f"a table of {n} paths got {len(self.members)} images in shards", hint="give one for each")
+        if self.masks is not None and len(self.masks) != n:
+            raise UsageError(f"a table of {n} paths got {len(self.masks)} masks", hint="give one for each image")
         if shapes != expected:
             raise UsageError(
                 f"a table of {n} paths got sizes, channels and labels of shapes {shapes}; not {expected}",
@@ -88,10 +92,11 @@ class ImageTable:
             sizes=self.sizes[rows],
             channels=self.channels[rows],
             members=members,
+            masks=None if self.masks is None else tuple(self.masks[row] for row in rows.tolist()),
         )
 
     def joined(self, other: "ImageTable") -> "ImageTable":
-        """The rows of this table, then those of ``other``; labels only where both have them.
+        """The rows of this table, then those of ``other``; labels and masks only where both have them.
 
         Raises:
             UsageError: one is of files and one of shards, or both of different shards.
@@ -106,6 +111,7 @@ class ImageTable:
             members = self.members.joined(other.members)
         lazy = members is not None and not (isinstance(self.paths, tuple) and isinstance(other.paths, tuple))
         labelled = self.labels is not None and other.labels is not None
+        masks = None if self.masks is None or other.masks is None else (*self.masks, *other.masks)
         return ImageTable(
             root=self.root,
             paths=members.paths if members is not None and lazy else (*self.paths, *other.paths),
@@ -113,4 +119,5 @@ class ImageTable:
             sizes=np.concatenate([self.sizes, other.sizes]),
             channels=np.concatenate([self.channels, other.channels]),
             members=members,
+            masks=masks,
         )

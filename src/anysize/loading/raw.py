@@ -22,7 +22,7 @@ class RawBatch:
     sizes: tuple[tuple[int, int], ...]
     """(height, width) of each image."""
     targets: Tensor | None
-    """int64 (N,) class indices, or None for images without labels."""
+    """int64 (N,) class indices; or uint8 masks (N, H, W) on the canvas, `IGNORED` around each image; or None."""
     indices: tuple[int, ...]
     """The place of each image in its table."""
 

@@ -18,8 +18,8 @@ class LossSum(NamedTuple):
 
     total: Tensor
     """Scalar: the sum over all targets that count; differentiable."""
-    count: int  # type: ignore[assignment]  # hides tuple.count, of which a loss has no use
-    """The number of targets that count."""
+    count: float  # type: ignore[assignment]  # hides tuple.count, of which a loss has no use
+    """The number of targets that count, or the sum of their weights."""
 
 
 def cross_entropy(

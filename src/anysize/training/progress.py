@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anysize.training.schedules import Plateau
-from anysize.training.step import StepSums
+from anysize.stepping.step import StepSums
 
 __all__ = ["EpochRow", "RunProgress"]
 

@@ -17,13 +17,13 @@ from anysize.training.checkpoint import load_checkpoint, save_checkpoint
 from anysize.training.config import TrainConfig
 from anysize.training.interrupt import StopRequest
 from anysize.training.optimizers import set_lr
-from anysize.training.passes import Passes
+from anysize.stepping.passes import Passes
 from anysize.training.progress import EpochRow, RunProgress
 from anysize.training.recorder import Recorder
 from anysize.training.run_folder import RunFolder
 from anysize.training.schedules import Plateau, scheduled_lr
 from anysize.training.setup import Setup, set_up, write_left_out, write_split
-from anysize.training.step import train_step
+from anysize.stepping.step import train_step
 
 __all__ = ["TrainResult", "train"]
 

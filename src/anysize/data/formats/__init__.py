@@ -37,6 +37,9 @@ class Listing:
         notes: what a user should know about the whole.
         in_shards: ``paths`` and ``splits`` are those of shards; `shards.listing.scan_shards` lists the images.
         alone: the one shard was given itself, rather than its folder.
+        masks: the label mask of each image, relative to ``root``, posix style; None where pixels are not labelled.
+            ``labels`` is None then, and ``classes`` may be empty: the masks' values name them.
+        palette: (red, green, blue) of each class, for drawing; None where the data have none.
     """
 
     layout: str
@@ -49,6 +52,8 @@ class Listing:
     notes: tuple[str, ...] = ()
     in_shards: bool = False
     alone: bool = False
+    masks: Sequence[str] | None = None
+    palette: tuple[tuple[int, int, int], ...] | None = None
 
 
 class Layout(Protocol):

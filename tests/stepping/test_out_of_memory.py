@@ -23,9 +23,9 @@ from anysize.training import TrainConfig
 from anysize.training import run as run_module
 from anysize.training import setup as setting_up
 from anysize.training.fitting import largest_image
-from anysize.training.passes import Passes
+from anysize.stepping.passes import Passes
 from anysize.training.run import train
-from anysize.training.step import StepSums, train_step
+from anysize.stepping.step import StepSums, train_step
 from toy import QUIET, quick, table_of
 
 CPU = torch.device("cpu")

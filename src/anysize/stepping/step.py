@@ -13,7 +13,7 @@ from anysize.loading import Normalisation, RawBatch
 from anysize.losses import LossSum, cross_entropy
 from anysize.memory import Undo, attempt, free_memory, is_out_of_memory
 from anysize.ragged import RaggedBatch, RaggedGroup
-from anysize.training.passes import Passes
+from anysize.stepping.passes import Passes
 
 __all__ = ["StepSums", "train_step"]
 

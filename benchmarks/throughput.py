@@ -45,8 +45,10 @@ from torch import nn
 from anysize.batching import Plan
 from anysize.data import DataOptions, ImageDataset, load_data
 from anysize.loading import EpochPlanner, Normalisation, PlanLoader, RawBatch
+from anysize.losses import create_objective
 from anysize.models import create_model, has_batch_statistics
 from anysize.options import BatchOptions
+from anysize.stepping.criterion import Criterion
 from anysize.stepping.passes import Passes
 from anysize.stepping.step import train_step
 
@@ -87,6 +89,7 @@ class Way:
     plan: Plan
     loader: PlanLoader
     passes: Passes
+    criterion: Criterion
     padding: float = 0.0
     in_memory: list[list[RawBatch]] | None = None
 
@@ -108,10 +111,10 @@ class Way:
             self.optimizer,
             batches,
             NORMALISATION,
+            self.criterion,
             device=torch.device("cpu"),
             channels_last=True,
             passes=self.passes,
-            label_smoothing=0.0,
             name_of=str,
         )
         return time.perf_counter() - started, sums.num_real, sums.num_canvas
@@ -131,6 +134,7 @@ def make_way(name: str, model_name: str, dataset: ImageDataset, classes: int) ->
         plan,
         PlanLoader(dataset, workers=1),
         Passes(MAX_PIXELS, together=has_batch_statistics(model)),
+        Criterion(create_objective("ce", num_classes=classes, ignore_label=None)),
     )
 
 

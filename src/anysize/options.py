@@ -1,12 +1,13 @@
 """Options that several commands share, each defined once: the field's name is the flag's, its docstring the help."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from anysize.errors import UsageError
 from anysize.startup import StartupSettings
 
-__all__ = ["BatchOptions", "DeviceOptions", "ForwardOptions", "ImageOptions", "require"]
+__all__ = ["BatchOptions", "DeviceOptions", "ForwardOptions", "ImageOptions", "MaskOptions", "require"]
 
 
 def require(condition: bool, flag: str, value: object, requirement: str) -> None:
@@ -114,3 +115,38 @@ class DeviceOptions(StartupSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.workers >= 0, "workers", self.workers, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions:
+    """What the values of label masks mean, for data with a mask for each image."""
+
+    classes: Path | None = None
+    """Text file with the class names of label masks, one a line: line k, from 0, names value k. By default classes.txt,
+    labels.txt or class_names.txt beside the images."""
+    ignore_label: int | None = 255
+    """Value in the masks of pixels without a label, beside 255; they count in no loss and no metric. 'None': every
+    value is a class, 255 too."""
+    mask_values: str | None = None
+    """Values in the masks, separated by commas, in the order of the classes: '0,255' reads 0 as the first class and 255
+    as the second."""
+    mask_palette: str | None = None
+    """For masks in colour, the colours in the order of the classes: a text file of lines 'name red green blue', or
+    '#000000,#ff0000=car,#ffffff=ignore'."""
+    reduce_zero_label: bool = False
+    """Value 0 in the masks means no label, and the classes begin at 1."""
+
+    def __post_init__(self) -> None:
+        label = self.ignore_label
+        require(label is None or 0 <= label <= 255, "ignore_label", label, "a value from 0 to 255, or None")
+        if self.mask_values is not None and self.mask_palette is not None:
+            raise UsageError(
+                "--mask-values and --mask-palette were both given; masks hold either indices or colours",
+                hint="keep --mask-values for masks of numbers, --mask-palette for masks in colour",
+            )
+        if self.reduce_zero_label and (self.mask_values is not None or self.mask_palette is not None):
+            raise UsageError(
+                "--reduce-zero-label was given beside --mask-values or --mask-palette, which say what 0 means already",
+                hint="leave out --reduce-zero-label; values that are not in --mask-values are refused, but for the "
+                "one of --ignore-label",
+            )

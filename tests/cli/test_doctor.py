@@ -40,7 +40,21 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     ("line", "message"),
     [
         ("doctor", f"error: nothing to check was given; known: numerics\n{HINT}"),
-        ("doctor photos/", f"error: doctor was given 'photos/'; known: numerics\n{HINT}"),
+        ("doctor numeric", f"error: doctor was given 'numeric'; known: numerics\n{HINT}"),
+        (
+            "doctor photos/",
+            "error: doctor was given 'photos/'; known: numerics\nhint: anysize doctor numerics; to check data: there is "
+            "no file or folder photos/\n",
+        ),
+        (
+            "doctor numerics --max-images 4",
+            "error: --max-images has no meaning for anysize doctor numerics\nhint: leave out --max-images\n",
+        ),
+        ("doctor . --dtype float16", "error: --dtype has no meaning for anysize doctor .\nhint: leave out --dtype\n"),
+        (
+            "doctor . --model-kwargs width=8",
+            "error: --model-kwargs width=8 was given without --model\nhint: --model NAME, or leave it out\n",
+        ),
         (
             "doctor numerics --dtype int8",
             "error: invalid choice 'int8' for argument '--dtype'. Expected one of ('all', 'float32', 'bfloat16', "

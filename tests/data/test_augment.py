@@ -1,5 +1,7 @@
 """Augmentation: the sizes promised are the sizes delivered, and native pixels stay as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,8 @@ from anysize.errors import UsageError
 
 _SIZES = np.array([[1, 1], [1, 97], [31, 2], [64, 64], [100, 37], [13, 400], [5, 5]])
 _STRONG = Augmentation(vflip=0.5, scale=(0.3, 3.0), aspect=(0.5, 2.0), crop=0.2)
+_TURNED = replace(_STRONG, rotate=180)
+_WINDOWED = Augmentation(scale=(0.5, 2.0), crop_size=70, rotate=15)
 
 
 def _pixels(size: np.ndarray, channels: int = 3) -> np.ndarray:
@@ -22,7 +26,7 @@ def _pixels(size: np.ndarray, channels: int = 3) -> np.ndarray:
     epoch=st.integers(0, 1000),
     max_side=st.none() | st.integers(1, 500),
     smallest=st.integers(1, 70),
-    augmentation=st.sampled_from([None, Augmentation(), Augmentation.none(), _STRONG]),
+    augmentation=st.sampled_from([None, Augmentation(), Augmentation.none(), _STRONG, _TURNED, _WINDOWED]),
 )
 def test_the_sizes_promised_are_delivered_and_within_the_limits(seed, epoch, max_side, smallest, augmentation) -> None:
     if max_side is not None:
@@ -72,9 +76,24 @@ def test_a_known_draw_never_changes() -> None:
     """Another draw on another machine or in another version would break "the same plan everywhere"."""
     geometry = draw_geometry([[200, 300], [64, 48]], [0, 1], Augmentation(), seed=0, epoch=0)
     assert [tuple(geometry.row(i)) for i in range(2)] == [
-        (3, 17, 186, 282, 183, 278, True, False),
-        (4, 1, 58, 46, 58, 46, False, False),
+        (3, 17, 186, 282, 183, 278, True, False, 183, 278, 0, 0, 0.0, 1.0),
+        (4, 1, 58, 46, 58, 46, False, False, 58, 46, 0, 0, 0.0, 1.0),
     ]
+
+
+def test_further_kinds_do_not_change_what_the_others_draw() -> None:
+    sizes = [[200, 300], [64, 48], [90, 91]]
+    plain = draw_geometry(sizes, range(3), Augmentation(), seed=4, epoch=1)
+    cut = draw_geometry(sizes, range(3), Augmentation(crop_size=40, hue=5), seed=4, epoch=1)
+    turned = draw_geometry(sizes, range(3), Augmentation(rotate=10), seed=4, epoch=1)
+    for name in ("box", "flips"):
+        assert np.array_equal(getattr(plain, name), getattr(cut, name))
+        assert np.array_equal(getattr(plain, name), getattr(turned, name))
+    assert np.array_equal(plain.whole, cut.whole)
+    assert (plain.whole >= turned.whole).all()
+    image = _pixels(np.array([20, 30]))
+    drawn = [jitter_color(image, 0.2, seed=1, epoch=2, index=3, hue=hue) for hue in (0.0, 1e-9)]
+    assert np.array_equal(*drawn)
 
 
 def test_nothing_to_do_gives_the_native_pixels_bit_by_bit() -> None:
@@ -189,10 +208,32 @@ def test_color_jitter_varies_contrast_and_saturation() -> None:
     assert max(ratios) > 0.43 * 1.7
 
 
+def test_the_hue_turns_and_brightness_stays() -> None:
+    image = np.full((2, 2, 3), [180, 100, 90], np.uint8)
+    grey = np.full((2, 2, 3), 77, np.uint8)
+    hues = []
+    for index in range(200):
+        assert np.array_equal(jitter_color(grey, 0, seed=0, epoch=0, index=index, hue=30), grey)
+        result = jitter_color(image, 0, seed=0, epoch=0, index=index, hue=30)[0, 0].astype(float)
+        assert result @ [0.299, 0.587, 0.114] == pytest.approx(122.8, abs=1)
+        color = np.array([[0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]) @ result
+        hues.append(np.rad2deg(np.arctan2(*color[::-1])))
+    native = np.rad2deg(np.arctan2(*(np.array([[0.211, -0.523, 0.312], [0.596, -0.274, -0.322]]) @ image[0, 0])))
+    np.testing.assert_allclose([min(hues), max(hues)], [native - 30, native + 30], atol=1.5)
+    one = np.full((2, 2, 1), 9, np.uint8)
+    assert jitter_color(one, 0, seed=0, epoch=0, index=0, hue=30) is one
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"hflip": 1.5}, "hflip is 1.5; it must be 0 to 1\nhint: hflip=0 switches it off"),
+        ({"rotate": 181}, "rotate is 181; it must be 0 to 180\nhint: rotate=0 switches it off"),
+        ({"hue": -1}, "hue is -1; it must be 0 to 180\nhint: hue=0 switches it off"),
+        (
+            {"crop_size": 0},
+            "crop_size is 0; it must be at least 1 pixel\nhint: crop_size=None cuts no window",
+        ),
         ({"color_jitter": -1}, "color_jitter is -1; it must be 0 to 1\nhint: color_jitter=0 switches it off"),
         ({"crop": 0}, "crop is 0; it must be above 0 and at most 1\nhint: crop=1 keeps the whole image"),
         (
@@ -213,6 +254,11 @@ def test_wrong_limits_are_refused() -> None:
     assert str(caught.value) == (
         "smallest_side is 33 and max_side 10; needed: 1 <= smallest <= max_side\n"
         "hint: max_side=33 or more, or None for no limit"
+    )
+    with pytest.raises(UsageError) as caught:
+        draw_geometry([[50, 50]], [0], Augmentation(crop_size=32), seed=0, epoch=0, smallest_side=33)
+    assert str(caught.value) == (
+        "crop_size is 32 and the smallest side 33; no window may be below the smallest side\nhint: crop_size=33 or more"
     )
     with pytest.raises(UsageError, match="draw_geometry got 1 sizes for 2 indices; it needs one for each"):
         draw_geometry([[5, 5]], [0, 1], None, seed=0, epoch=0)

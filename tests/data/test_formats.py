@@ -10,7 +10,12 @@ from anysize.data.problems import FileProblem
 from anysize.errors import LayoutError
 
 _ACCEPTED = """arrange the data in one of these layouts:
+  csv_masks           FILE.csv, or ROOT with one such file: columns path,mask[,split]
   csv_table           FILE.csv, or ROOT with one such file: columns path,label[,split] (train or val)
+  voc                 ROOT/JPEGImages/1.jpg, ROOT/SegmentationClass/1.png, ROOT/ImageSets/Segmentation/train.txt
+  cityscapes          ROOT/leftImg8bit/train/CITY/1_leftImg8bit.png, ROOT/gtFine/train/CITY/1_gtFine_labelIds.png
+  ade20k              ROOT/images/training/ADE_train_1.jpg, ROOT/annotations/training/ADE_train_1.png
+  mask_folders        ROOT/images/train/1.jpg, ROOT/masks/train/1.png (or train/images, train/masks; or no split)
   webdataset          FILE.tar, or ROOT with such shards, perhaps in train/ and val/: 1.jpg and 1.cls in each
   image_folder_split  ROOT/train/cat/1.jpg, ROOT/val/cat/2.jpg (val may be called valid or validation)
   image_folder        ROOT/cat/1.jpg, ROOT/dog/2.jpg (a folder for each class; the split is drawn)
@@ -42,7 +47,12 @@ def _refused(root: Path) -> tuple[str, str | None]:
 
 def test_layouts_are_asked_in_this_order() -> None:
     assert [layout.name for layout in all_layouts()] == [
+        "csv_masks",
         "csv_table",
+        "voc",
+        "cityscapes",
+        "ade20k",
+        "mask_folders",
         "webdataset",
         "image_folder_split",
         "image_folder",

@@ -1,6 +1,7 @@
 """DeepLab v3+ against segmentation_models_pytorch's, with the same encoder and the same random weights."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from peer_truth import check_same_values, library
 from torch import Tensor
 from torch.nn import functional
 
-from anysize.errors import UsageError
+import anysize
+from anysize.errors import CheckpointError, UsageError
 from anysize.models import create_model
 from anysize.models.encoder import list_encoders
 from anysize.models.zoo.deeplabv3plus import ATROUS_RATES
@@ -105,3 +107,49 @@ def test_errors() -> None:
         create_model("deeplabv3plus", num_classes=2, output_stride=2)
     with pytest.raises(UsageError, match=r"^atrous_rates is \(6, 0\); it must be one or more dilations of at least 1$"):
         create_model("deeplabv3plus", num_classes=2, encoder="resnet18", atrous_rates=(6, 0))
+
+
+def small(**options: Any) -> Any:
+    torch.manual_seed(0)
+    return create_model("deeplabv3plus", num_classes=3, encoder="resnet18", channels=8, **options)
+
+
+def test_an_auxiliary_head_beside_the_main_one() -> None:
+    model, plain = small(aux_head=True, dropout=0.0), small(dropout=0.0)
+    names = [name for name in model.state_dict() if not name.startswith("auxiliary_head.")]
+    assert names == list(plain.state_dict())
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in plain.state_dict().items())
+    images = torch.randn(2, 3, 37, 50)
+    found = model.train()(images)
+    assert list(found) == ["out", "aux"]
+    assert torch.equal(found["out"], plain.train()(images))
+    # By hand: the maps before the last, 3x3, normalisation, ReLU, 1x1, and out to the image's size.
+    head = model.auxiliary_head
+    maps = model.encoder.pyramid(images)[3]
+    assert maps.shape == (2, 256, 3, 4)
+    normal = functional.batch_norm(functional.conv2d(maps, head[0].weight, padding=1), None, None, training=True)
+    logits = functional.conv2d(functional.relu(normal), head[4].weight, head[4].bias)
+    expected = functional.interpolate(logits, (37, 50), mode="bilinear", align_corners=True)
+    assert torch.allclose(found["aux"], expected, atol=1e-5)
+    answer = model.eval()(images)
+    assert isinstance(answer, Tensor)
+    assert answer.shape == (2, 3, 37, 50)
+
+
+def test_the_auxiliary_head_is_exact_on_mixed_sizes() -> None:
+    model = small(aux_head=True)
+    report = anysize.verify(model, sizes=((33, 20), (17, 41), (40, 40)))
+    assert report.exact, report
+    assert {entry.output for entry in report.entries if entry.mode == "training"} == {"", "out", "aux"}
+    batch = anysize.RaggedBatch.from_images([torch.randn(3, 20, 30), torch.randn(3, 33, 17)])
+    found = model.train()(batch)
+    assert found["out"].sizes == found["aux"].sizes == batch.sizes
+
+
+def test_weights_without_an_auxiliary_head(tmp_path: Path) -> None:
+    anysize.save_weights(small(), tmp_path / "plain.safetensors")
+    model = small(aux_head=True)
+    with pytest.raises(CheckpointError, match=r"missing: auxiliary_head\.0\.weight"):
+        anysize.load_weights(model, tmp_path / "plain.safetensors")
+    report = anysize.load_weights(model, tmp_path / "plain.safetensors", head="new")
+    assert report.lines()[1] == "left as they were: segmentation_head, auxiliary_head (10 tensors)"

@@ -19,13 +19,15 @@ from anysize.loading import Normalisation, RawBatch
 from anysize.memory import enable_checkpointing, is_checkpointed, is_out_of_memory
 from anysize.memory.peaks import traced_rise
 from anysize.ragged import RaggedBatch, RaggedGroup
+from anysize.losses import create_objective
+from anysize.stepping.criterion import Criterion
+from anysize.stepping.passes import Passes
+from anysize.stepping.step import StepSums, train_step
 from anysize.training import TrainConfig
 from anysize.training import run as run_module
 from anysize.training import setup as setting_up
 from anysize.training.fitting import largest_image
-from anysize.stepping.passes import Passes
 from anysize.training.run import train
-from anysize.stepping.step import StepSums, train_step
 from toy import QUIET, quick, table_of
 
 CPU = torch.device("cpu")
@@ -99,6 +101,10 @@ def network(kind: str) -> nn.Module:
     )  # fmt: skip
 
 
+def criterion(label_smoothing: float = 0.0) -> Criterion:
+    return Criterion(create_objective("ce", num_classes=3, ignore_label=None, label_smoothing=label_smoothing))
+
+
 def one_step(model: nn.Module, passes: Passes, steps: int = 1, order: int = 1) -> StepSums:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     torch.manual_seed(11)
@@ -108,10 +114,10 @@ def one_step(model: nn.Module, passes: Passes, steps: int = 1, order: int = 1) -
             optimizer,
             iter(batches()[::order]),
             Normalisation((127.0,) * 3, (60.0,) * 3),
+            criterion(label_smoothing=0.1),
             device=CPU,
             channels_last=True,
             passes=passes,
-            label_smoothing=0.1,
             name_of=lambda index: f"{index}.png",
         )
     return sums
@@ -213,7 +219,7 @@ def test_a_shortage_while_loading_is_no_shortage_of_the_pass() -> None:
     with pytest.raises(MemoryError):
         train_step(
             model, torch.optim.SGD(model.parameters(), lr=0.1), source(), Normalisation((0.0,) * 3, (1.0,) * 3),
-            device=CPU, channels_last=True, passes=Passes(10_000), label_smoothing=0.0, name_of=str,
+            criterion(), device=CPU, channels_last=True, passes=Passes(10_000), name_of=str,
         )  # fmt: skip
 
 
@@ -240,7 +246,7 @@ def raw_small() -> RawBatch:
 def step_of(model: nn.Module, passes: Passes, batches: list[RawBatch], optimizer: Any = None) -> StepSums:
     return train_step(
         model, optimizer or torch.optim.SGD(model.parameters(), lr=0.1), batches, Normalisation((0.0,) * 3, (1.0,) * 3),
-        device=CPU, channels_last=True, passes=passes, label_smoothing=0.0, name_of=str,
+        criterion(), device=CPU, channels_last=True, passes=passes, name_of=str,
     )  # fmt: skip
 
 

@@ -9,16 +9,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from anysize.errors import CheckpointError
-from anysize.training import TrainConfig
+from anysize.stepping.optimizers import create_optimizer
+from anysize.stepping.schedules import Plateau
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
-from anysize.training.optimizers import create_optimizer
 from anysize.training.progress import RunProgress
-from anysize.training.schedules import Plateau
 
 
 def build(opt: str = "adamw", width: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
     model = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width))
-    return model, create_optimizer(model, TrainConfig(opt=opt, lr=0.25))  # type: ignore[arg-type]
+    return model, create_optimizer(model, name=opt, lr=0.25, momentum=0.9, weight_decay=0.02)
 
 
 def advance(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

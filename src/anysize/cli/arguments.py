@@ -7,16 +7,28 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import tyro
 
 from anysize.config_file import read_config
 from anysize.errors import UsageError
 
-__all__ = ["CommandLine", "parse"]
+__all__ = ["CommandLine", "Remembering", "parse"]
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Options that know which of them were given, rather than left at their defaults."""
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Their names."""
+
+    def as_given(self, names: frozenset[str]) -> Any:
+        """Say which were given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +52,7 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
     _refuse_unknown_flags(command, kind, arguments)
     path = _preset(arguments)
     line: Any = CommandLine[kind]  # type: ignore[valid-type]
+    preset = kind() if path is None else read_config(kind, path)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -48,7 +61,7 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
                 prog=f"anysize {command}",
                 description=description,
                 args=arguments,
-                default=CommandLine(options=kind() if path is None else read_config(kind, path)),
+                default=CommandLine(options=preset),
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as leaving:
@@ -56,7 +69,17 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
             raise
         hint = f"anysize {command} --help shows the options"
         raise UsageError(_without_box(said.getvalue()), hint=hint) from None
+    if isinstance(preset, Remembering):
+        # The parser has built every option; those that nobody gave are a recipe's to choose.
+        cast(Any, parsed.options).as_given(preset.given | _given(kind, arguments))
     return parsed
+
+
+def _given(kind: type, arguments: list[str]) -> frozenset[str]:
+    """Names of the options of ``kind`` that have a flag among the arguments."""
+    flags = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in arguments if argument[:2] == "--"}
+    names = {field.name for field in dataclasses.fields(kind)}
+    return frozenset(names & (flags | {flag.removeprefix("no_") for flag in flags}))
 
 
 def _refuse_unknown_flags(command: str, kind: type, arguments: list[str]) -> None:

@@ -63,15 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    names = [module.name for module in pkgutil.iter_modules(_commands().__path__)]
+    # A file doctor_learn.py is the command of two words 'doctor learn'.
+    names = [module.name.replace("_", " ") for module in pkgutil.iter_modules(_commands().__path__)]
     if not given or given[0] in ("-h", "--help", "help"):
-        lines = [f"  {name:<9} {_command(name).SUMMARY}" for name in names]
+        width = max(map(len, names))
+        lines = [f"  {name:<{width}} {_command(name).SUMMARY}" for name in names]
         print(_OVERVIEW.format(commands="\n".join(lines)), end="")  # noqa: T201
         return 0 if given else UsageError.exit_code
     if given[0] == "--version":
         print(f"anysize {__version__}")  # noqa: T201
         return 0
-    if given[0] not in names:
+    words = 2 if " ".join(given[:2]) in names else 1
+    name = " ".join(given[:words])
+    if name not in names:
         close = difflib.get_close_matches(given[0], names, n=1)
         raise UsageError(
             f"there is no command {given[0]!r}; the commands are {', '.join(names)}",
@@ -80,9 +84,9 @@ def _run(given: list[str]) -> int:
     # Imported here: 'anysize --help' answers without the parser of the commands' options.
     from anysize.cli.arguments import parse
 
-    command = _command(given[0])
+    command = _command(name)
     description = f"{command.DESCRIPTION.strip()}\n\nexamples:\n{command.EXAMPLES.rstrip()}"
-    line = parse(given[0], command.OPTIONS, description, given[1:])
+    line = parse(name, command.OPTIONS, description, given[words:])
     if isinstance(line.options, startup.StartupSettings):
         for note in startup.apply(line.options):
             print(f"note: {note}", file=sys.stderr)  # noqa: T201
@@ -95,4 +99,4 @@ def _commands() -> ModuleType:
 
 
 def _command(name: str) -> ModuleType:
-    return importlib.import_module(f"anysize.cli.commands.{name}")
+    return importlib.import_module(f"anysize.cli.commands.{name.replace(' ', '_')}")

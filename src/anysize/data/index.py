@@ -15,6 +15,8 @@ from PIL import Image
 from anysize.data import images
 from anysize.data.cache import FileCache, FileStamp, default_cache_path, file_key
 from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ByteSource, ImageHeader, ImageReadError
+from anysize.data.masks.facts import MaskFacts, pack_facts, read_facts, unpack_facts
+from anysize.data.masks.values import read_orientation
 from anysize.data.pillow import quiet_pillow, too_large
 from anysize.data.problems import FileProblem
 from anysize.data.statistics import PixelStats, pixel_stats
@@ -163,6 +165,27 @@ class SizeIndex:
     ) -> list[ImageCheck | FileProblem]:
         """Decode every file to its end: its statistics, or what is wrong with it. Arguments as of `scan`."""
         return self._find(_CHECK, paths, workers, max_image_pixels, progress)
+
+    def masks(
+        self,
+        paths: Sequence[Path | str],
+        *,
+        workers: int | None = None,
+        max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
+        progress: Progress | None = None,
+    ) -> list[MaskFacts | FileProblem]:
+        """Decode every label mask: which values it holds, or what is wrong with it. Arguments as of `scan`."""
+        return self._find(_MASK, paths, workers, max_image_pixels, progress)
+
+    def orientations(
+        self,
+        paths: Sequence[Path | str],
+        *,
+        workers: int | None = None,
+        max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
+    ) -> list[int | FileProblem]:
+        """The EXIF orientation of every image, 1 to 8; nothing is decoded. Arguments as of `scan`."""
+        return self._find(_ORIENTATION, paths, workers, max_image_pixels, None)
 
     def _find(
         self,
@@ -341,4 +364,20 @@ _CHECK = _Kind[ImageCheck](
     pack=lambda check: list(astuple(check)),
     unpack=_unpack_check,
     pixels=lambda check: check.rgb.num_pixels,
+)
+_MASK = _Kind[MaskFacts](
+    name="mask",
+    chunk=4,
+    read=read_facts,
+    pack=pack_facts,
+    unpack=unpack_facts,
+    pixels=lambda facts: facts.height * facts.width,
+)
+_ORIENTATION = _Kind[int](
+    name="orientation",
+    chunk=32,
+    read=lambda path, cap: read_orientation(path, max_image_pixels=cap),
+    pack=lambda orientation: [orientation],
+    unpack=lambda value: int(value[0]),
+    pixels=lambda _: 0,
 )

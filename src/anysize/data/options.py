@@ -1,8 +1,9 @@
 """How a folder becomes data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS
+from anysize.data.masks.rules import MaskRules
 from anysize.errors import UsageError
 
 __all__ = ["DataOptions"]
@@ -26,6 +27,8 @@ class DataOptions:
     """Height x width above which an image is refused rather than decoded."""
     workers: int | None = None
     """Threads that read headers and decode; None for one for each processor, at most 16."""
+    masks: MaskRules = field(default_factory=MaskRules)
+    """What the values of label masks mean: ``mask_rules(config)`` of the flags `MaskOptions`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.val_split < 1:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from anysize.data.images import ImageHeader
 from anysize.data.index import ImageCheck, Progress, SizeIndex
+from anysize.data.masks.facts import MaskFacts
 from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem, describe
 from anysize.data.shards.members import ShardMembers
 from anysize.data.table import ImageTable
 from anysize.errors import UnreadableImagesError
 
-__all__ = ["Scanned", "check_files", "refuse_unreadable", "scan_table", "several_frames"]
+__all__ = ["Scanned", "check_files", "refuse_unreadable", "scan_masks", "scan_table", "several_frames"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,38 @@ def check_files(
         return found, _problems(list(zip(paths, found, strict=True))), known.notes
 
 
+def scan_masks(
+    table: ImageTable,
+    masks: Sequence[str],
+    options: DataOptions,
+    index: SizeIndex | None,
+    progress: Progress | None,
+) -> tuple[list[MaskFacts | FileProblem], NDArray[np.int64], tuple[str, ...]]:
+    """Decode the mask of each image of ``table``, and read how EXIF turns the images.
+
+    Returns:
+        What was found of each mask, or what is wrong with it; (N,) the images' orientations, 1 to 8; and notes.
+    """
+    with _opened(index) as known:
+        found = known.masks(
+            _joined(table.root, masks),
+            workers=options.workers,
+            max_image_pixels=options.max_image_pixels,
+            progress=progress,
+        )
+        turned = known.orientations(
+            _joined(table.root, table.paths), workers=options.workers, max_image_pixels=options.max_image_pixels
+        )
+        notes = known.notes
+    named = [
+        FileProblem(mask, item.reason) if isinstance(item, FileProblem) else item
+        for mask, item in zip(masks, found, strict=True)
+    ]
+    # An image that was there a moment ago and is not now: its decoding will say so.
+    orientations = [1 if isinstance(item, FileProblem) else item for item in turned]
+    return named, np.array(orientations, np.int64), notes
+
+
 def _joined(root: Path, paths: Sequence[str]) -> list[str]:
     # Strings: a million Path objects take ten times the memory and the time.
     return [os.path.join(root, path) for path in paths]  # noqa: PTH118
@@ -114,14 +147,29 @@ def _opened(index: SizeIndex | None) -> SizeIndex | nullcontext[SizeIndex]:
     return SizeIndex() if index is None else nullcontext(index)
 
 
-def refuse_unreadable(problems: Sequence[FileProblem], count: int, options: DataOptions) -> None:
-    """Raise one error for all unreadable files, unless they are to be skipped and others are left."""
+def refuse_unreadable(
+    problems: Sequence[FileProblem],
+    count: int,
+    options: DataOptions,
+    *,
+    what: str = "images",
+    num_left: int | None = None,
+) -> None:
+    """Raise one error for all unreadable files, unless they are to be skipped and others are left.
+
+    Args:
+        problems: the files that cannot be read.
+        count: how many there are in all.
+        options: whether they are to be skipped.
+        what: what ``count`` counts.
+        num_left: images that are left; None for those that have no problem.
+    """
     if not problems:
         return
-    none_left = len(problems) == count
+    none_left = len(problems) == count if num_left is None else num_left == 0
     if options.skip_unreadable and not none_left:
         return
-    message = f"{len(problems)} of {count} images cannot be read:\n{describe(problems, most=len(problems))}"
+    message = f"{len(problems)} of {count} {what} cannot be read:\n{describe(problems, most=len(problems))}"
     if none_left:
         raise UnreadableImagesError(message, hint="convert them to JPEG or PNG; no image would be left without them")
     raise UnreadableImagesError(

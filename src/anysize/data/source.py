@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anysize.data.check import summarised
 from anysize.data.formats import Listing, read_listing
 from anysize.data.image_list import ImageList, list_images
 from anysize.data.index import ImageCheck, Progress, SizeIndex
+from anysize.data.masks.census import MaskCensus
+from anysize.data.masks.coding import MaskCoding
+from anysize.data.masks.faults import MaskProblem, refuse_masks
+from anysize.data.masks.loading import ReadMasks, read_masks
 from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.data.scanning import Scanned, check_files, refuse_unreadable, scan_table
@@ -45,6 +50,11 @@ class DataSource:
         ignored: files that are no images, each with the reason.
         notes: what a user should know, each a sentence.
         has_own_split: the split is the data's own; otherwise it was drawn.
+        coding: how a mask's file becomes class indices, for `read_mask`; None where pixels are not labelled, as all
+            that follows.
+        palette: (red, green, blue) of each class, for drawing: the data's own, or else a default.
+        census: pixels of each class in every mask that could be read; `train_census` and `val_census` are its rows.
+        mask_problems: what is odd about the masks; without errors, unless `load_data` was told not to raise them.
     """
 
     root: Path
@@ -56,6 +66,31 @@ class DataSource:
     ignored: tuple[FileProblem, ...]
     notes: tuple[str, ...]
     has_own_split: bool = False
+    coding: MaskCoding | None = None
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    census: MaskCensus | None = None
+    mask_problems: tuple[MaskProblem, ...] = ()
+
+    @property
+    def task(self) -> Literal["classify", "segment"]:
+        """Whether pixels are labelled, or at most images."""
+        return "classify" if self.coding is None else "segment"
+
+    @property
+    def train_census(self) -> MaskCensus | None:
+        """The census of ``train``, row by row."""
+        return _census_of(self.census, self.train)
+
+    @property
+    def val_census(self) -> MaskCensus | None:
+        """The census of ``val``, row by row."""
+        return _census_of(self.census, self.val)
+
+
+def _census_of(census: MaskCensus | None, table: ImageTable | None) -> MaskCensus | None:
+    if census is None or table is None or table.masks is None:
+        return None
+    return census.of(table.masks)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,8 +117,11 @@ def load_data(
     index: SizeIndex | None = None,
     progress: Progress | None = None,
     raise_unreadable: bool = True,
+    raise_mask_problems: bool = True,
 ) -> DataSource:
-    """Recognise the layout, read the headers of all images, and split them; no pixel is decoded.
+    """Recognise the layout, read the headers of all images, and split them; no pixel of an image is decoded.
+
+    Label masks are decoded, once: which classes there are, and whether their values make sense, shows in no header.
 
     Args:
         root: a folder, a .csv file, or a .tar file.
@@ -92,33 +130,62 @@ def load_data(
         progress: told (files done, files in all); of shards (MiB done, MiB in all).
         raise_unreadable: False leaves unreadable files in the source's ``problems``, for `check_source` to raise
             in one error with those that open and do not decode.
+        raise_mask_problems: False leaves errors of masks in the source's ``mask_problems``, for whoever reports all of
+            them; such a source cannot be trained on.
 
     Raises:
         LayoutError: the layout is not known, or contradicts itself.
         UnreadableImagesError: files that cannot be read, all in one, without ``skip_unreadable``.
-        DataError: a class has lost all its training images that way.
+        DataError: a class has lost all its training images that way; or label masks that cannot be used as they are,
+            all that is wrong with them in one error, each with its fix.
+        UsageError: a file of class names that cannot be read.
     """
     listing = read_listing(root)
     if listing.in_shards:
         listing, scanned = scan_shards(listing, options, progress)
     else:
         scanned = scan_table(listing.root, listing.paths, options, index, progress)
-    if raise_unreadable or len(scanned.problems) == len(listing.paths):
-        refuse_unreadable(scanned.problems, len(listing.paths), options)
+    read: ReadMasks | None = None
+    if listing.masks is not None:
+        read = read_masks(listing, listing.masks, scanned, options, index, progress)
+        scanned = read.scanned
+    if raise_unreadable or not len(scanned.table):
+        _refuse_unreadable(listing, scanned, options)
+    if read is not None and raise_mask_problems:
+        refuse_masks(listing.root, read.problems)
     train, val, split_notes = _split(listing, scanned, options)
     source = DataSource(
         root=listing.root,
         layout=listing.layout,
-        classes=listing.classes,
+        classes=listing.classes if read is None else read.meaning.classes,
         train=train,
         val=val,
         problems=scanned.problems,
         ignored=listing.ignored,
-        notes=(*listing.notes, *scanned.notes, *split_notes),
+        notes=(*listing.notes, *scanned.notes, *_mask_notes(read), *split_notes),
         has_own_split=any(split is not None for split in listing.splits),
+        coding=None if read is None else read.meaning.coding,
+        palette=None if read is None else read.meaning.palette,
+        census=None if read is None else read.census,
+        mask_problems=() if read is None else read.problems,
     )
     _require_classes(source)
     return source
+
+
+def _refuse_unreadable(listing: Listing, scanned: Scanned, options: DataOptions) -> None:
+    count, what = len(listing.paths), "images"
+    if listing.masks is not None:
+        count, what = count + len(listing.masks), "images and masks"
+    refuse_unreadable(scanned.problems, count, options, what=what, num_left=len(scanned.table))
+
+
+def _mask_notes(read: ReadMasks | None) -> tuple[str, ...]:
+    """What was decided about the masks, and what is odd about them."""
+    if read is None:
+        return ()
+    odd = (f"{problem}: {problem.fix}" for problem in read.problems if problem.severity == "warning")
+    return (*read.meaning.notes, *odd)
 
 
 def check_source(
@@ -180,10 +247,13 @@ def _split(
     listing: Listing, scanned: Scanned, options: DataOptions
 ) -> tuple[ImageTable, ImageTable | None, tuple[str, ...]]:
     """The images to train on, those to validate on, and notes."""
-    if listing.labels is None:
+    if listing.labels is None and listing.masks is None:
         return scanned.table, None, ()
-    labels = np.array(listing.labels, np.int64)[scanned.readable]
-    table = replace(scanned.table, labels=labels)
+    table = scanned.table
+    labels = np.zeros(len(table), np.int64)  # masks have no class: the draw is by size alone
+    if listing.labels is not None:
+        labels = np.array(listing.labels, np.int64)[scanned.readable]
+        table = replace(table, labels=labels)
     if any(split is not None for split in listing.splits):
         is_val = np.array([split == "val" for split in listing.splits], np.bool_)[scanned.readable]
         notes: tuple[str, ...] = () if is_val.any() else (_NO_VAL,)
@@ -191,15 +261,31 @@ def _split(
         return table, None, ("val_split is 0: every image is trained on, and nothing is validated",)
     else:
         is_val = stratified_split(labels, table.sizes, options.val_split, options.split_seed)
+        if listing.labels is None:
+            return _drawn(table, is_val)
         counts = np.bincount(labels, minlength=len(listing.classes))
         single = [printable(name) for name, count in zip(listing.classes, counts, strict=True) if count == 1]
         notes = (f"classes of a single image, which stays in training: {', '.join(single)}",) if single else ()
     return table.select(~is_val), table.select(is_val) if is_val.any() else None, notes
 
 
+def _drawn(table: ImageTable, is_val: NDArray[np.bool_]) -> tuple[ImageTable, ImageTable | None, tuple[str, ...]]:
+    """The parts of images with masks, and what was drawn."""
+    if not is_val.any():
+        return table, None, ("there is one image, which is trained on: nothing is validated",)
+    note = (
+        f"{int(is_val.sum())} of {len(table)} images are drawn for validation, of all sizes; --val-split sets the share"
+    )
+    return table.select(~is_val), table.select(is_val), (note,)
+
+
 def _require_classes(source: DataSource) -> None:
     """Every class needs an image to train on; one that lost all of them to `skip_unreadable` is an error."""
     if source.train.labels is None:
+        if not len(source.train):
+            raise DataError(
+                f"no readable image to train on is left\n{describe(source.problems)}", hint="repair the files"
+            )
         return
     counts = np.bincount(source.train.labels, minlength=len(source.classes))
     empty = [printable(name) for name, count in zip(source.classes, counts, strict=True) if count == 0]

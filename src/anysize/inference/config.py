@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from anysize.errors import UsageError
-from anysize.options import DeviceOptions, ForwardOptions, require
+from anysize.options import DeviceOptions, ForwardOptions, MaskOptions, require
 
 __all__ = ["EvalConfig", "PredictConfig"]
 
@@ -39,20 +39,38 @@ class _WeightOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(_WeightOptions, ForwardOptions, DeviceOptions):
-    """What `anysize eval` does."""
+class EvalConfig(_WeightOptions, MaskOptions, ForwardOptions, DeviceOptions):
+    """What `anysize eval` does. Options of masks that are not given are those of the run, on its own data."""
 
     data: Annotated[Path | None, Positional, arg(metavar="[DATA]")] = None
-    """Folder or CSV file with labelled images; by default the data of the run."""
+    """Folder or CSV file with labelled images, for a segmenter with images and masks; by default the data of the
+    run."""
     split: Literal["auto", "train", "val", "all"] = "auto"
     """Which images. 'auto': the data's own val split; for the data that the run was trained on, what it held out; all
     images of any other data."""
     output: Path | None = None
     """Folder for the figures (confusion matrix, accuracy by size) and predictions.csv; by default RUN/eval."""
 
+    def __new__(cls, **given: Any) -> "EvalConfig":
+        """Remember which options were given; the run's own masks have their own."""
+        config = object.__new__(cls)
+        object.__setattr__(config, "_given", frozenset(given))
+        return config
+
     def __post_init__(self) -> None:
-        for base in (_WeightOptions, ForwardOptions, DeviceOptions):
+        for base in (_WeightOptions, MaskOptions, ForwardOptions, DeviceOptions):
             base.__post_init__(self)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the options that were given, rather than left at their defaults."""
+        names: frozenset[str] = self._given  # type: ignore[attr-defined]
+        return names
+
+    def as_given(self, names: frozenset[str]) -> "EvalConfig":
+        """Say which of the options were given; for a command line, which builds all of them."""
+        object.__setattr__(self, "_given", names)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +82,16 @@ class PredictConfig(_WeightOptions, ForwardOptions, DeviceOptions):
     top: int = 1
     """How many of the most probable classes to give for each image."""
     output: Path | None = None
-    """Write the predictions to this CSV file as well."""
+    """Write the predictions to this CSV file as well; of a segmenter to this folder: a mask for each image, and
+    index.csv."""
+    overlay: bool = False
+    """Of a segmenter, with --output: write each image with its mask over it, too."""
+    ignore_below: float | None = None
+    """Of a segmenter: pixels whose most probable class is less probable than this get the value 255, no class."""
 
     def __post_init__(self) -> None:
         for base in (_WeightOptions, ForwardOptions, DeviceOptions):
             base.__post_init__(self)
         require(self.top >= 1, "top", self.top, "at least 1")
+        below = self.ignore_below
+        require(below is None or 0 < below <= 1, "ignore_below", below, "greater than 0 and at most 1")

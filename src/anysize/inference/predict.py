@@ -1,4 +1,4 @@
-"""Classes for images of any size."""
+"""Classes of images of any size, or of their pixels."""
 
 import csv
 import io
@@ -9,18 +9,19 @@ import numpy as np
 
 from anysize.atomic import write_text
 from anysize.console import Console
-from anysize.data import DataOptions, DataSource, FileProblem, ImageTable, check_source, list_images
-from anysize.errors import DataError, UsageError
+from anysize.data import FileProblem
+from anysize.errors import UsageError
 from anysize.inference.config import PredictConfig
-from anysize.inference.requirements import leave_out_small
-from anysize.inference.trained import TrainedClassifier
+from anysize.inference.predict_maps import SegmentationPredictions, predict_maps
+from anysize.inference.prediction_data import find_images
+from anysize.inference.trained import Reading, TrainedNetwork
 
 __all__ = ["Prediction", "Predictions", "predict"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one image."""
+    """A classifier's answer for one image."""
 
     path: str
     height: int
@@ -37,8 +38,11 @@ class Predictions:
     left_out: tuple[FileProblem, ...]
 
 
-def predict(config: PredictConfig, *, console: Console | None = None) -> Predictions:
-    """Classify images and folders of images; what `anysize predict` does.
+def predict(config: PredictConfig, *, console: Console | None = None) -> Predictions | SegmentationPredictions:
+    """Classify images and folders of images, or their pixels; what `anysize predict` does.
+
+    Returns:
+        The `Predictions` of a classifier, or the `SegmentationPredictions` of a segmenter.
 
     Raises:
         AnysizeError: with what is wrong and how to fix it.
@@ -47,18 +51,21 @@ def predict(config: PredictConfig, *, console: Console | None = None) -> Predict
     run = config.require_run()
     if not config.images:
         raise UsageError("no image was given", hint=f"anysize predict {run} IMAGE_OR_FOLDER ...")
-    classifier = TrainedClassifier.load(run, config.weights, config)
-    table, left_out = _read(config, classifier, console)
+    network = TrainedNetwork.load(run, config.weights, config)
+    if network.task == "segment":
+        return predict_maps(config, network, console)
+    _require_options(config, network)
+    table, left_out = find_images(config, network, console)
     with console.bar("predicting", len(table)) as bar:
-        results = classifier.classify(
-            table,
-            config,
+        reading = Reading(
+            options=config,
             workers=config.workers,
             max_image_pixels=config.max_image_pixels,
-            progress=bar.advance,
             console=console,
+            progress=bar.advance,
         )
-    classes = classifier.card.classes
+        results = network.classify(network.dataset(table, reading), reading)
+    classes = network.card.classes
     answers = []
     for index, row in enumerate(results.probabilities):
         best = np.argsort(-row, kind="stable")[: config.top]
@@ -67,37 +74,22 @@ def predict(config: PredictConfig, *, console: Console | None = None) -> Predict
         answers.append(Prediction(table.paths[index], height, width, top))
     if config.output is not None:
         _write(config.output, answers)
-    return Predictions(tuple(answers), tuple(left_out))
+    return Predictions(tuple(answers), left_out)
 
 
-def _read(
-    config: PredictConfig, classifier: TrainedClassifier, console: Console
-) -> tuple[ImageTable, list[FileProblem]]:
-    """Find the images and check that each decodes, so that one error can name all that do not."""
-    options = DataOptions(skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels)
-    with console.bar("reading sizes", 0) as bar:
-        found = list_images(config.images, options, progress=bar.set, raise_unreadable=False)
-    source = DataSource(
-        root=Path(),
-        layout="files",
-        classes=(),
-        train=found.table,
-        val=None,
-        problems=found.problems,
-        ignored=found.ignored,
-        notes=found.notes,
-    )
-    with console.bar("checking that every image decodes", 0) as bar:
-        source = check_source(source, classifier.channels, options, progress=bar.set).source
-    for note in source.notes:
-        console.say(f"note: {note}")
-    table, small = leave_out_small(source.train, config.min_side, classifier.card.max_side)
-    left_out = [*source.ignored, *source.problems, *small]
-    for problem in left_out:
-        console.warn(f"left out: {problem}")
-    if not len(table):
-        raise DataError("no image is left to predict", hint="leave out --min-side and --skip-unreadable to see why")
-    return table, left_out
+def _require_options(config: PredictConfig, network: TrainedNetwork) -> None:
+    """Refuse what only a segmenter can do."""
+    for flag, given in (("--overlay", config.overlay), ("--ignore-below", config.ignore_below is not None)):
+        if given:
+            raise UsageError(
+                f"{flag} is an option of segmenters, and {network.card.model} in {network.path} is a classifier",
+                hint=f"leave out {flag}; --top 3 gives each image's most probable classes",
+            )
+    if config.output is not None and config.output.is_dir():
+        raise UsageError(
+            f"--output {config.output} is a folder; a classifier writes one CSV file",
+            hint=f"--output {config.output / 'predictions.csv'}",
+        )
 
 
 def _write(path: Path, answers: list[Prediction]) -> None:

@@ -3,17 +3,39 @@
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from anysize.batching import MicroBatch, Step
-from anysize.data import ImageDataset
 from anysize.errors import AnysizeError, TrainingError
 from anysize.loading.raw import RawBatch
 
-__all__ = ["PlanLoader", "waiting_bytes"]
+__all__ = ["PlanLoader", "Samples", "waiting_bytes"]
+
+
+class Samples(Protocol):
+    """What batches are made of: `anysize.data.ImageDataset`, or `anysize.data.patches.PatchDataset`."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether `label` gives a class."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether `load_pair` gives a mask; it is then the target."""
+
+    def label(self, index: int) -> int:
+        """The class of a sample."""
+
+    def load(self, index: int, epoch: int) -> NDArray[np.uint8]:
+        """The pixels of a sample, uint8 (H, W, C)."""
+
+    def load_pair(self, index: int, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The same, and its mask, uint8 (H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +49,7 @@ class _Order:
 class _Workshop(Dataset["RawBatch | AnysizeError"]):
     """Fills orders, in a worker process. An error is handed over as it is: raised there, it would come wrapped."""
 
-    def __init__(self, dataset: ImageDataset) -> None:
+    def __init__(self, dataset: Samples) -> None:
         self.dataset = dataset
 
     def __getitem__(self, order: Any) -> "RawBatch | AnysizeError":
@@ -37,10 +59,13 @@ class _Workshop(Dataset["RawBatch | AnysizeError"]):
             return error
 
     def _fill(self, order: _Order) -> RawBatch:
-        indices = order.micro_batch.indices
+        indices, canvas = order.micro_batch.indices, order.micro_batch.canvas
+        if self.dataset.has_masks:
+            pairs = [self.dataset.load_pair(index, order.epoch) for index in indices]
+            return RawBatch.from_arrays([pair[0] for pair in pairs], canvas, [pair[1] for pair in pairs], indices)
         images = [self.dataset.load(index, order.epoch) for index in indices]
-        labels = [self.dataset.label(index) for index in indices] if self.dataset.table.labels is not None else None
-        return RawBatch.from_arrays(images, order.micro_batch.canvas, labels, indices)
+        labels = [self.dataset.label(index) for index in indices] if self.dataset.has_labels else None
+        return RawBatch.from_arrays(images, canvas, labels, indices)
 
 
 class _Orders(Sampler[_Order]):
@@ -63,22 +88,22 @@ def _prepare_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def waiting_bytes(channels: int, workers: int) -> int:
+def waiting_bytes(channels: int, workers: int, *, masks: bool = False) -> int:
     """Bytes, a canvas pixel of a micro-batch, that a `PlanLoader` holds beside the one that is being computed."""
     # Each worker has two micro-batches waiting, as bytes; one is being worked on and one laid out.
-    return channels * (2 * workers + 2)
+    return (channels + masks) * (2 * workers + 2)
 
 
 class PlanLoader:
     """Reads, decodes and lays out the micro-batches of plans over one data set, in parallel.
 
     Args:
-        dataset: where images come from.
+        dataset: where images come from, and their classes or masks where it has any.
         workers: processes, kept from one epoch to the next; 0 works in this process.
         pin_memory: hand batches over in page-locked memory (for a GPU).
     """
 
-    def __init__(self, dataset: ImageDataset, *, workers: int, pin_memory: bool = False) -> None:
+    def __init__(self, dataset: Samples, *, workers: int, pin_memory: bool = False) -> None:
         self._orders = _Orders()
         self._loader: DataLoader[RawBatch | AnysizeError] = DataLoader(
             _Workshop(dataset),

@@ -8,7 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anysize.data.masks import IGNORED
+from anysize.errors import UsageError
 from anysize.ragged import Padding, RaggedBatch
+from anysize.sizes import format_size
 
 __all__ = ["Normalisation", "RawBatch"]
 
@@ -31,17 +34,27 @@ class RawBatch:
         cls,
         images: Sequence[NDArray[np.uint8]],
         canvas: tuple[int, int],
-        targets: Sequence[int] | None,
+        targets: Sequence[int] | Sequence[NDArray[np.uint8]] | None,
         indices: Sequence[int],
     ) -> "RawBatch":
-        """Lay uint8 images (H, W, C) on a canvas (height, width)."""
+        """Lay uint8 images (H, W, C) on a canvas (height, width).
+
+        Args:
+            images: N of them.
+            canvas: at least as high and wide as each image.
+            targets: the class of each image, or its mask uint8 (H, W); None for neither.
+            indices: the place of each image in its table.
+
+        Raises:
+            UsageError: a mask of another size than its image.
+        """
         pixels = np.zeros((len(images), *canvas, images[0].shape[2]), dtype=np.uint8)
         for place, image in zip(pixels, images, strict=True):
             place[: image.shape[0], : image.shape[1]] = image
         return cls(
             canvas=torch.from_numpy(pixels).permute(0, 3, 1, 2),
             sizes=tuple((image.shape[0], image.shape[1]) for image in images),
-            targets=None if targets is None else torch.tensor(targets, dtype=torch.int64),
+            targets=_laid_targets(images, canvas, targets, indices),
             indices=tuple(indices),
         )
 
@@ -75,12 +88,55 @@ class RawBatch:
         sizes = self.sizes[start:end]
         height, width = (max(sides) for sides in zip(*sizes, strict=True))
         targets = None if self.targets is None else self.targets[start:end]
+        if targets is not None and targets.dim() == 3:
+            targets = targets[:, :height, :width]
         return RawBatch(self.canvas[start:end, :, :height, :width], sizes, targets, self.indices[start:end])
 
     def pin_memory(self) -> "RawBatch":
         """Return the batch in page-locked memory; DataLoader calls this for ``pin_memory=True``."""
         targets = None if self.targets is None else self.targets.pin_memory()
         return RawBatch(self.canvas.pin_memory(), self.sizes, targets, self.indices)
+
+    def labels(self, device: torch.device) -> Tensor | RaggedBatch:
+        """Return the targets as losses take them: int64 (N,), or a ragged batch of int64 maps (N, *spatial).
+
+        Around each mask lies `IGNORED`, so that the canvas itself can be counted; nothing relies on it.
+
+        Raises:
+            UsageError: the batch has no targets.
+        """
+        if self.targets is None:
+            raise UsageError(
+                f"a batch of {len(self.sizes)} images has no targets; a class for each image, or masks, are needed",
+                hint="load labelled data: a folder for each class, or images with masks",
+            )
+        targets = self.targets.to(device, non_blocking=True)  # as bytes: an eighth of what int64 would move
+        if targets.dim() == 1:
+            return targets
+        return RaggedBatch.from_label_canvas(targets.to(torch.int64), self.sizes, padding=Padding.FINITE)
+
+
+def _laid_targets(
+    images: Sequence[NDArray[np.uint8]],
+    canvas: tuple[int, int],
+    targets: Sequence[int] | Sequence[NDArray[np.uint8]] | None,
+    indices: Sequence[int],
+) -> Tensor | None:
+    if targets is None:
+        return None
+    masks = [target for target in targets if isinstance(target, np.ndarray)]
+    if not masks:
+        return torch.tensor(targets, dtype=torch.int64)
+    labels = np.full((len(masks), *canvas), IGNORED, dtype=np.uint8)
+    for index, place, image, mask in zip(indices, labels, images, masks, strict=True):
+        if mask.shape != image.shape[:2]:
+            raise UsageError(
+                f"the mask of image {index} is {format_size(mask.shape)} (height x width), and the image "
+                f"{format_size(image.shape[:2])}: one size is required",
+                hint="ImageDataset.load_pair gives both in one geometry",
+            )
+        place[: mask.shape[0], : mask.shape[1]] = mask
+    return torch.from_numpy(labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,5 +2,13 @@
 
 from anysize.metrics.by_size import SizeBucket, accuracy_by_size
 from anysize.metrics.confusion import ConfusionMatrix
+from anysize.metrics.segmentation import ImageScore, SegmentationBucket, SegmentationScores
 
-__all__ = ["ConfusionMatrix", "SizeBucket", "accuracy_by_size"]
+__all__ = [
+    "ConfusionMatrix",
+    "ImageScore",
+    "SegmentationBucket",
+    "SegmentationScores",
+    "SizeBucket",
+    "accuracy_by_size",
+]

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from anysize.atomic import atomic_path, write_text
 from anysize.errors import CheckpointError, UsageError
+from anysize.models.group_norm import with_group_norm
 from anysize.models.registry import build_model
 from anysize.models.weights.layouts import OURS
 from anysize.models.weights.misfit import differences, misfit
@@ -43,6 +44,10 @@ class ModelCard:
     """Pixels: images with a longer side are shrunk to it; None leaves every image at its native size."""
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     """The network's own options."""
+    norm: Literal["batch", "group"] = "batch"
+    """'group': each batch normalisation of the network gave way to a group normalisation."""
+    palette: tuple[tuple[int, int, int], ...] = ()
+    """Of a segmenter, (red, green, blue) of each class, for drawing."""
     results: dict[str, float] = field(default_factory=dict)
     """Validation results of these weights."""
 
@@ -82,6 +87,8 @@ def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
             f"the card {path.with_suffix('.json')} names a network that cannot be built: {reason}",
             hint="use the card as it was written, with the version of anysize that wrote it or a later one",
         ) from error
+    if card.norm == "group":
+        with_group_norm(model)
     check_fit(path, model.state_dict(), tensors)
     model.load_state_dict(tensors)
     return model.eval(), card
@@ -131,6 +138,7 @@ def read_card(path: Path) -> ModelCard:
             raise CheckpointError(f"{path} has format {written}; this version of anysize reads format {FORMAT}")
         for name in ("classes", "mean", "std"):
             content[name] = tuple(content[name])
+        content["palette"] = tuple(tuple(color) for color in content.get("palette", ()))
         return ModelCard(**content)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a model card of anysize: {error}") from error

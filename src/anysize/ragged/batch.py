@@ -111,9 +111,25 @@ class RaggedBatch(PaddedCanvas):
         masks = list(masks)
         extents = check_images(masks, canvas, num_plain=0)
         sizes = tuple(tuple(mask.shape) for mask in masks)
-        with_channel = cls(lay_images(masks, extents)[:, None], sizes, padding=Padding.ZERO)
-        layout = ((), *((axis,) for axis in range(len(extents))))
-        return cls.laid_out(with_channel._canvas[:, 0], with_channel._lengths, Padding.ZERO, layout, extents)
+        return cls.from_label_canvas(lay_images(masks, extents), sizes, padding=Padding.ZERO)
+
+    @classmethod
+    def from_label_canvas(
+        cls, canvas: Tensor, sizes: Sequence[Sequence[int]], *, padding: Padding = Padding.UNKNOWN
+    ) -> "RaggedBatch":
+        """Take maps without a channel axis that lie on a canvas (N, *spatial) already; nothing is copied.
+
+        Args:
+            canvas: each map in its top-left corner.
+            sizes: N true sizes, one integer a spatial axis.
+            padding: what is known of the pixels outside the maps, as of a batch.
+
+        Raises:
+            RaggedError: sizes that do not fit the canvas.
+        """
+        with_channel = cls(canvas[:, None], sizes, padding=padding)
+        layout = ((), *((axis,) for axis in range(canvas.dim() - 1)))
+        return cls.laid_out(canvas, with_channel._lengths, padding, layout, tuple(canvas.shape[1:]))
 
     def unbind(self, dim: int = 0) -> Any:
         """Return the images, each at its true size: N tensors (C, *size), views of the canvas.

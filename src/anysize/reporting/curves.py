@@ -1,4 +1,4 @@
-"""The course of a training: loss, accuracy and learning rate by epoch, with the best epoch marked."""
+"""The course of a training: loss, accuracy or mean IoU, and learning rate by epoch, with the best epoch marked."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,15 @@ __all__ = ["Best", "best_epoch", "column", "draw_curves"]
 Row = Mapping[str, float | str | None]
 
 # What decides, in this order, and whether more of it is better.
-_CRITERIA = (("val_accuracy", True), ("val_loss", False), ("train_accuracy", True), ("train_loss", False))
+_CRITERIA = (
+    ("val_mean_iou", True),
+    ("val_accuracy", True),
+    ("val_loss", False),
+    ("train_mean_iou", True),
+    ("train_accuracy", True),
+    ("train_loss", False),
+)
+_SHARES = ("accuracy", "mean_iou")
 LOG_FROM_RATIO = 30.0  # of the largest to the smallest value; below it a log axis bends for nothing
 
 
@@ -41,7 +49,7 @@ def column(rows: Sequence[Row], key: str) -> list[float]:
 
 
 def best_epoch(rows: Sequence[Row]) -> Best | None:
-    """The best epoch by validation accuracy, else validation loss, else the training's; the first of equals.
+    """The best epoch by validation mean IoU, else accuracy, else loss, else the training's; the first of equals.
 
     >>> best_epoch([{"epoch": 1, "val_loss": 2.0}, {"epoch": 2, "val_loss": 1.0}])
     Best(epoch=2, column='val_loss', value=1.0)
@@ -61,7 +69,8 @@ def draw_curves(path: Path, rows: Sequence[Row], *, title: str = "Training", bes
     Args:
         path: the file to write.
         rows: by epoch, each with ``epoch`` and any of ``train_loss``, ``val_loss``, ``train_accuracy``,
-            ``val_accuracy`` (0..1), ``lr``, ``seconds`` and ``mpx_per_s``; missing values are gaps in a line.
+            ``val_accuracy``, ``train_mean_iou``, ``val_mean_iou`` (0..1), ``lr``, ``seconds`` and ``mpx_per_s``;
+            missing values are gaps in a line. Where there is a mean IoU, it is drawn and not the accuracy.
         title: the heading.
         best: the epoch to mark; :func:`best_epoch` chooses where none is given.
 
@@ -83,7 +92,8 @@ def draw_curves(path: Path, rows: Sequence[Row], *, title: str = "Training", bes
     accuracy = style.add_axes(figure, 6.1, 2.35, 4.6, 2.45)
     rate = style.add_axes(figure, 0.75, 0.6, 9.95, 0.95)
     _draw_panel(loss, epochs, rows, "loss", "Loss", marked)
-    _draw_panel(accuracy, epochs, rows, "accuracy", "Accuracy", marked)
+    kind, name = ("mean_iou", "Mean IoU") if _has_mean_iou(rows) else ("accuracy", "Accuracy")
+    _draw_panel(accuracy, epochs, rows, kind, name, marked)
     accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
     _draw_rate(rate, epochs, column(rows, "lr"), marked)
     for axes in (loss, accuracy, rate):
@@ -91,11 +101,17 @@ def draw_curves(path: Path, rows: Sequence[Row], *, title: str = "Training", bes
     style.save(figure, path)
 
 
+def _has_mean_iou(rows: Sequence[Row]) -> bool:
+    return any(math.isfinite(value) for part in ("train", "val") for value in column(rows, f"{part}_mean_iou"))
+
+
 def _subtitle(rows: Sequence[Row], marked: int | None, chosen: Best | None) -> str:
     parts = [f"{len(rows)} epoch" if len(rows) == 1 else f"{len(rows)} epochs"]
     if marked is not None and chosen is not None and marked == chosen.epoch:
-        name = chosen.column.replace("val_", "validation ").replace("train_", "training ")
-        value = percent(chosen.value, decimals=1) if "accuracy" in chosen.column else f"{chosen.value:.4g}"
+        name = (
+            chosen.column.replace("val_", "validation ").replace("train_", "training ").replace("mean_iou", "mean IoU")
+        )
+        value = percent(chosen.value, decimals=1) if chosen.column.endswith(_SHARES) else f"{chosen.value:.4g}"
         parts.append(f"best: epoch {marked}, {name} {value}")
     elif marked is not None:
         parts.append(f"best: epoch {marked}")
@@ -146,7 +162,7 @@ def _draw_panel(
         if any(map(math.isfinite, values)):
             _draw_line(axes, epochs, values, color, part)
     _mark(axes, epochs, val if any(map(math.isfinite, val)) else train, marked)
-    _scale_values(axes, finite, log=log, share=kind == "accuracy")
+    _scale_values(axes, finite, log=log, share=kind in _SHARES)
     axes.grid(axis="y", color=style.GRID, linewidth=0.8)
     axes.legend(
         loc="lower right",

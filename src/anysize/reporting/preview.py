@@ -3,18 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from anysize.atomic import atomic_path
 from anysize.errors import UsageError
 from anysize.reporting import palette
-from anysize.reporting.fonts import font_path_for, printable
-from anysize.reporting.text import percent, shorten_middle
+from anysize.reporting.pen import line_width, write_line
+from anysize.reporting.text import percent
 from anysize.sizes import format_size
 
 __all__ = ["PreviewItem", "draw_preview", "scale_text", "shown_scale"]
@@ -112,8 +111,8 @@ def draw_preview(path: Path, items: Sequence[PreviewItem], *, title: str = "Prev
     height = HEADING + rows * (BOX_HEIGHT + CAPTION + GAP) + MARGIN - GAP
     sheet = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(sheet)
-    _write(pen, (MARGIN, 20), title, size=22, bold=True, room=width - 2 * MARGIN)
-    _write(pen, (MARGIN, 50), _summary(items), size=14, color=palette.MUTED, room=width - 2 * MARGIN)
+    write_line(pen, (MARGIN, 20), title, size=22, bold=True, room=width - 2 * MARGIN)
+    write_line(pen, (MARGIN, 50), _summary(items), size=14, color=palette.MUTED, room=width - 2 * MARGIN)
     marks = _size_marks(items)
     frame = (max(item.true_size[0] for item in items), max(item.true_size[1] for item in items))
     for index, item in enumerate(items):
@@ -173,18 +172,18 @@ def _draw_image(sheet: Image.Image, pen: ImageDraw.ImageDraw, item: PreviewItem,
 def _draw_caption(pen: ImageDraw.ImageDraw, item: PreviewItem, left: int, top: int, mark: str) -> None:
     sign = {None: "", True: "✓ ", False: "✗ "}[item.right]
     confidence = "" if item.confidence is None else f"  {percent(item.confidence)}"
-    x = left + _write(pen, (left, top), sign, size=17, bold=True, color=_verdict_color(item))
-    room = left + BOX_WIDTH - x - round(_font(False, 15, "").getlength(confidence))
+    x = left + write_line(pen, (left, top), sign, size=17, bold=True, color=_verdict_color(item))
+    room = left + BOX_WIDTH - x - line_width(confidence, size=15)
     if item.prediction is not None:
-        x += _write(pen, (x, top + 1), item.prediction, size=15, bold=True, room=room)
-        _write(pen, (x, top + 1), confidence, size=15)
+        x += write_line(pen, (x, top + 1), item.prediction, size=15, bold=True, room=room)
+        write_line(pen, (x, top + 1), confidence, size=15)
     words = BOX_WIDTH - FOOTPRINT - 12
     truth = "" if item.truth is None else f"truth: {item.truth}"
-    _write(pen, (left, top + 22), truth, size=14, room=words)
+    write_line(pen, (left, top + 22), truth, size=14, room=words)
     size = f"{format_size(item.true_size)}  {scale_text(shown_scale(item.true_size))}"
-    x = left + _write(pen, (left, top + 42), size, size=13, color=palette.MUTED)
-    _write(pen, (x + 8, top + 42), mark, size=13, bold=True, color=palette.BLUE)
-    _write(pen, (left, top + 60), item.name, size=13, color=palette.MUTED, room=words)
+    x = left + write_line(pen, (left, top + 42), size, size=13, color=palette.MUTED)
+    write_line(pen, (x + 8, top + 42), mark, size=13, bold=True, color=palette.BLUE)
+    write_line(pen, (left, top + 60), item.name, size=13, color=palette.MUTED, room=words)
 
 
 def _draw_footprint(
@@ -197,34 +196,3 @@ def _draw_footprint(
     left = right - width
     pen.rectangle((left, top, left + width - 1, top + height - 1), fill=palette.EMPTY, outline=palette.NEUTRAL)
     pen.rectangle((left, top, left + own_width - 1, top + own_height - 1), fill=palette.BLUE)
-
-
-@lru_cache(maxsize=64)
-def _load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size)
-
-
-def _font(bold: bool, size: int, text: str) -> ImageFont.FreeTypeFont:
-    return _load_font(str(font_path_for(text, bold=bold)), size)
-
-
-def _write(
-    pen: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    text: str,
-    *,
-    size: int,
-    bold: bool = False,
-    color: str = palette.INK,
-    room: int | None = None,
-) -> int:
-    """Write one line; return its width in pixels. With ``room`` it is shortened until it fits."""
-    if not text:
-        return 0
-    text = printable(text, single_font=True)
-    font = _font(bold, size, text)
-    if room is not None and font.getlength(text) > room:
-        fits = [n for n in range(1, min(len(text), 200)) if font.getlength(shorten_middle(text, n)) <= room]
-        text = shorten_middle(text, max(fits, default=1))
-    pen.text(place, text, font=font, fill=color)
-    return round(font.getlength(text))

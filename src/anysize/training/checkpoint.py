@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from anysize.atomic import atomic_path
 from anysize.errors import CheckpointError
 from anysize.models.saved import check_fit
-from anysize.training.optimizers import set_lr
+from anysize.stepping.optimizers import load_optimizer_state, optimizer_state, set_lr
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,8 @@ class Checkpoint:
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
     """Write model, optimiser, random state and ``progress`` (plain JSON values) to ``path``, atomically."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    state = optimizer.state_dict()["state"]
-    for parameter, values in state.items():
-        for name, value in values.items():
-            if value is not None:
-                tensors[f"optimizer.{parameter}.{name}"] = torch.as_tensor(value)
+    for parameter, values in optimizer_state(optimizer).items():
+        tensors |= {f"optimizer.{parameter}.{name}": value for name, value in values.items()}
     tensors["random.torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -45,7 +42,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             "format": _FORMAT,
             "progress": json.dumps(progress),
             "optimizer": type(optimizer).__name__,
-            "lr": json.dumps(optimizer.param_groups[0]["lr"]),
+            "lr": json.dumps(optimizer.param_groups[0]["lr"] / optimizer.param_groups[0].get("lr_scale", 1.0)),
         }
         save_file(contiguous, temporary, metadata=metadata)
 
@@ -91,10 +88,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        parameter, _, key = name.partition(".")
-        state.setdefault(int(parameter), {})[key] = tensor
-    content = optimizer.state_dict()
-    content["state"] = state
-    optimizer.load_state_dict(content)
+        parameter, _, key = name.rpartition(".")
+        state.setdefault(parameter, {})[key] = tensor
+    load_optimizer_state(optimizer, state)

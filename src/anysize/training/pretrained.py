@@ -15,7 +15,7 @@ from anysize.models.weights.published import PUBLISHED, Published
 from anysize.training.config import TrainConfig
 from anysize.training.run_folder import RunFolder
 
-__all__ = ["load_pretrained", "normalisation_for", "with_normalisation"]
+__all__ = ["load_pretrained", "normalisation_for", "trained_with", "with_normalisation"]
 
 
 def load_pretrained(config: TrainConfig, model: nn.Module, classes: tuple[str, ...], console: Console) -> None:
@@ -57,7 +57,7 @@ def _require_same_start(config: TrainConfig, run: Path) -> None:
 
 
 def _require_classes(source: str, classes: tuple[str, ...]) -> None:
-    known = _trained_with(source)
+    known = trained_with(source)
     if not isinstance(known, ModelCard) or known.classes == classes:
         return
     raise CheckpointError(
@@ -91,7 +91,7 @@ def with_normalisation(config: TrainConfig, channels: int, console: Console) -> 
     """
     given = (config.mean, config.std)
     if config.pretrained is not None and config.resume is None and given == (None, None):
-        known = _trained_with(config.pretrained)
+        known = trained_with(config.pretrained)
         if known is not None and len(known.mean) == channels:
             console.say("normalisation: as the pretrained weights were trained with")
             return replace(config, mean=known.mean, std=known.std)
@@ -122,7 +122,7 @@ def normalisation_for(config: TrainConfig, mean: tuple[float, ...], std: tuple[f
     )
 
 
-def _trained_with(source: str) -> ModelCard | Published | None:
+def trained_with(source: str) -> ModelCard | Published | None:
     """What is known of weights: published ones by name, those of a run by the card beside them."""
     if source in PUBLISHED:
         return PUBLISHED[source]

@@ -2,10 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anysize.training.schedules import Plateau
-from anysize.stepping.step import StepSums
+from anysize.stepping.policy import trained_layers
+from anysize.stepping.schedules import Plateau
+from anysize.stepping.sums import StepSums
+
+if TYPE_CHECKING:
+    from anysize.training.setup import Setup
 
 __all__ = ["EpochRow", "RunProgress"]
 
@@ -19,6 +23,8 @@ class RunProgress:
     plateau: Plateau
     data_digest: str = ""
     """Of the images, their classes and their split."""
+    metric: str = "val_accuracy"
+    """The column that decides which epoch is the best; larger is better."""
     epoch: int = 0
     """The epoch that runs or comes next, from 0."""
     step: int = 0
@@ -31,10 +37,27 @@ class RunProgress:
     """--max-pixels, and what a pass may really hold since memory ran out; None before the first step."""
     checkpointing: bool = False
     """Whether activation checkpointing is on, from the start or since an image did not fit."""
+    stage: str = ""
+    """'head' or 'all': what the epoch before trained; empty before the first."""
+    trained_layers: list[str] = field(default_factory=list)
+    """Layers of batch normalisation whose statistics came with pretrained weights: those that can be frozen."""
+    frozen: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the running statistics of each frozen layer of batch normalisation."""
     rows: list[EpochRow] = field(default_factory=list)
     """One for each finished epoch."""
     best_epoch: int | None = None
     """The epoch whose weights were saved as the best, as its row counts it (from 1)."""
+
+    @classmethod
+    def at_start(cls, setup: "Setup") -> "RunProgress":
+        """Where a new run stands."""
+        config = setup.config
+        return cls(
+            plateau=Plateau(patience=config.plateau_patience, factor=config.plateau_factor),
+            data_digest=setup.data_digest,
+            metric=setup.task.metric,
+            trained_layers=list(trained_layers(setup.model)),
+        )
 
     @property
     def best_row(self) -> EpochRow | None:
@@ -42,10 +65,10 @@ class RunProgress:
         return None if self.best_epoch is None else self.rows[self.best_epoch - 1]
 
     def take(self, row: EpochRow) -> bool:
-        """Add the row of a finished epoch; returns whether it is the best: accuracy first, then the lower loss."""
+        """Add the row of a finished epoch; returns whether it is the best: by its metric, then by the lower loss."""
         best = self.best_row
         self.rows.append(row)
-        better = best is None or (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+        better = best is None or (row[self.metric], -row["val_loss"]) > (best[self.metric], -best["val_loss"])
         if better:
             self.best_epoch = len(self.rows)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, StepSums()

@@ -10,17 +10,22 @@ from PIL import Image
 
 from anysize.atomic import write_text
 from anysize.console import Console
-from anysize.inference.classify import Classified
-from anysize.reporting.preview import PreviewItem, draw_preview
-from anysize.training.progress import EpochRow, RunProgress
+from anysize.training.progress import RunProgress
 from anysize.training.run_folder import RunFolder
 from anysize.training.setup import Setup
+from anysize.training.tasks import Column
 
 __all__ = ["Recorder"]
 
 _NUM_PREVIEWS = 12
 
-_COLUMNS = ("epoch", "train loss", "train acc", "val loss", "val acc", "lr", "Mpx/s", "padding", "wait", "time")
+_LAST_COLUMNS = (
+    Column("lr", "lr", ".2e"),
+    Column("Mpx/s", "mpx_per_s", ".2f"),
+    Column("padding", "padding_share", ".1%"),
+    Column("wait", "wait_share", ".1%"),
+    Column("time", "seconds", ".1f"),
+)
 
 
 class Recorder:
@@ -36,7 +41,9 @@ class Recorder:
         self._folder = folder
         self._setup = setup
         self._console = console
-        self._preview_indices = choose_previews(setup.val.table.sizes, setup.config.seed)
+        self.previews = choose_previews(setup.val.table.sizes, setup.config.seed)
+        """The validation images that are shown each epoch, by their places."""
+        self._columns = (Column("epoch", "epoch", ".0f"), *setup.task.columns, *_LAST_COLUMNS)
         self._writer: Any = None
         if setup.config.tensorboard:
             # Imported here: it takes a second, and runs without it do not pay for it.
@@ -50,17 +57,18 @@ class Recorder:
 
     def table_head(self) -> None:
         """Write the head of the table of epochs."""
-        self._console.say("  ".join(f"{column:>10}" for column in _COLUMNS))
+        self._console.say("  ".join(f"{column.title:>10}" for column in self._columns))
 
-    def epoch(self, progress: RunProgress, results: Classified) -> None:
+    def epoch(self, progress: RunProgress, results: Any) -> None:
         """Record a finished epoch, the last row of ``progress``."""
         row = progress.rows[-1]
-        self._console.say(_table_line(row, is_best=progress.best_epoch == len(progress.rows)))
+        line = "  ".join(f"{format(row[column.key], column.form):>10}" for column in self._columns)
+        self._console.say(line + ("  best" if progress.best_epoch == len(progress.rows) else ""))
         self.write_metrics(progress)
         self.event("epoch", **row)
         number = int(row["epoch"])
         sheet = self._folder.previews / f"epoch_{number:03d}.png"
-        draw_preview(sheet, self._preview_items(results), title=f"epoch {number}: fixed validation images")
+        self._setup.task.draw_previews(sheet, self._setup, self.previews, results, number)
         if self._writer is not None:
             for name, value in row.items():
                 self._writer.add_scalar(name, value, number)
@@ -77,37 +85,27 @@ class Recorder:
         writer.writerows(progress.rows)
         write_text(self._folder.metrics, text.getvalue())
 
-    def figures(self, progress: RunProgress, best: Classified | None) -> None:
-        """Draw the curves, and the confusion matrix of the best weights."""
-        from anysize.reporting.confusion import draw_confusion
+    def figures(self, progress: RunProgress, best: Any) -> None:
+        """Draw the curves, and what the task shows of the best weights (None: they come from an earlier process)."""
         from anysize.reporting.curves import draw_curves
 
         if progress.rows:
             draw_curves(self._folder.plots / "curves.png", progress.rows, best=progress.best_epoch)
+        sheets = [
+            (int(sheet.stem.removeprefix("epoch_")), sheet)
+            for sheet in sorted(self._folder.previews.glob("epoch_*.png"))
+        ]
+        if self._setup.task.animates and len(sheets) > 1:
+            from anysize.reporting.segmentation import draw_epochs_animation
+
+            draw_epochs_animation(self._folder.previews / "epochs.gif", sheets)
         if best is not None:
-            classes = self._setup.card.classes
-            draw_confusion(self._folder.plots / "confusion.png", best.confusion.counts, classes)
+            self._setup.task.draw_figures(self._folder.plots, self._setup, best)
 
     def close(self) -> None:
         """Close the TensorBoard file."""
         if self._writer is not None:
             self._writer.close()
-
-    def _preview_items(self, results: Classified) -> list[PreviewItem]:
-        classes = self._setup.card.classes
-        items = []
-        for index in self._preview_indices:
-            prediction = int(results.predictions[index])
-            items.append(
-                PreviewItem(
-                    image=self._setup.val.load(index),
-                    name=self._setup.val.table.paths[index],
-                    truth=classes[int(results.labels[index])],
-                    prediction=classes[prediction],
-                    confidence=float(results.probabilities[index, prediction]),
-                )
-            )
-        return items
 
 
 def choose_previews(sizes: np.ndarray[Any, np.dtype[np.int64]], seed: int) -> list[int]:
@@ -121,19 +119,3 @@ def choose_previews(sizes: np.ndarray[Any, np.dtype[np.int64]], seed: int) -> li
     ends = list(dict.fromkeys((int(areas.argmin()), int(areas.argmax()))))
     others = [int(i) for i in np.random.default_rng(seed).permutation(len(areas)) if int(i) not in ends]
     return [ends[0], *others[: _NUM_PREVIEWS - len(ends)], *ends[1:]]
-
-
-def _table_line(row: EpochRow, *, is_best: bool) -> str:
-    cells = (
-        f"{row['epoch']:.0f}",
-        f"{row['train_loss']:.4f}",
-        f"{row['train_accuracy']:.2%}",
-        f"{row['val_loss']:.4f}",
-        f"{row['val_accuracy']:.2%}",
-        f"{row['lr']:.2e}",
-        f"{row['mpx_per_s']:.2f}",
-        f"{row['padding_share']:.1%}",
-        f"{row['wait_share']:.1%}",
-        f"{row['seconds']:.1f}s",
-    )
-    return "  ".join(f"{cell:>10}" for cell in cells) + ("  best" if is_best else "")

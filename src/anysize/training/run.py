@@ -3,32 +3,34 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from anysize.batching import Plan, PlanStream
 from anysize.config_file import read_config, write_config
 from anysize.console import Console
 from anysize.errors import AnysizeError, UsageError
-from anysize.inference.classify import Classified, classify
 from anysize.inference.parts import Parts
 from anysize.loading import EpochPlanner
 from anysize.memory import enable_checkpointing, is_checkpointed
 from anysize.models import has_batch_statistics, save_model
+from anysize.stepping.optimizers import set_lr
+from anysize.stepping.passes import Passes
+from anysize.stepping.schedules import scheduled_lr
+from anysize.stepping.step import train_step
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
 from anysize.training.config import TrainConfig
 from anysize.training.interrupt import StopRequest
-from anysize.training.optimizers import set_lr
-from anysize.stepping.passes import Passes
+from anysize.training.normalising import Normalising
+from anysize.training.preflight import preflight
 from anysize.training.progress import EpochRow, RunProgress
 from anysize.training.recorder import Recorder
 from anysize.training.run_folder import RunFolder
-from anysize.training.schedules import Plateau, scheduled_lr
-from anysize.training.setup import Setup, set_up, write_left_out, write_split
-from anysize.stepping.step import train_step
+from anysize.training.setup import Setup, set_up
+from anysize.training.source import images_of, write_left_out, write_split
 
 __all__ = ["TrainResult", "train"]
 
 _DEFAULTS = TrainConfig()
-_COLLAPSED = 1e-3  # spread of the probabilities over the validation images, as a share of chance (1 / classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class TrainResult:
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult:
-    """Train a classifier as ``config`` says; what `anysize train` does.
+    """Train a classifier or a segmenter as ``config`` says; what `anysize train` does.
 
     Raises:
         AnysizeError: with what is wrong and how to fix it.
@@ -56,9 +58,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     console = console or Console()
     folder, config = _choose_folder(config)
     setup = set_up(config, console)
-    progress = RunProgress(
-        plateau=Plateau(patience=config.plateau_patience, factor=config.plateau_factor), data_digest=setup.data_digest
-    )
+    progress = RunProgress.at_start(setup)
     if config.resume is not None:
         saved = load_checkpoint(folder.checkpoint, setup.model, setup.optimizer)
         progress = RunProgress.from_json(saved.progress)
@@ -76,10 +76,11 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
         if progress.checkpointing and config.checkpointing == "auto" and enable_checkpointing(setup.model):
             console.say("activation checkpointing is on, as it was")
     else:
+        preflight(setup, console)
         folder.create()
     write_config(folder.config, dataclasses.replace(setup.config, resume=None))
     write_left_out(folder.left_out, setup.left_out)
-    write_split(folder.split, setup)
+    write_split(folder.split, [("train", images_of(setup.train).table), ("val", setup.val.table)])
     run = _Run(setup, folder, progress, Recorder(folder, setup, console), console)
     return run.go()
 
@@ -89,7 +90,7 @@ def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
     if config.resume is not None:
         folder = RunFolder(config.resume)
         if config.data is None:  # from Python; the command line has read the run's options already
-            given = {name: value for name, value in vars(config).items() if value != getattr(_DEFAULTS, name)}
+            given = {name: value for name, value in _fields(config) if value != getattr(_DEFAULTS, name)}
             config = dataclasses.replace(read_config(TrainConfig, folder.config), **given)
     elif config.output is not None:
         folder = RunFolder(config.output)
@@ -99,7 +100,11 @@ def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
         folder = RunFolder.numbered(Path("runs"), f"{stem}-{config.model}")
     # Absolute, so that the run's data are found from any working folder.
     data = None if config.data is None else config.data.resolve()
-    return folder, dataclasses.replace(config, output=folder.root, data=data)
+    return folder, config.changed(output=folder.root, data=data)
+
+
+def _fields(config: TrainConfig) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]
 
 
 class _Run:
@@ -123,8 +128,9 @@ class _Run:
             report=self._report_shortage,
             name_of=lambda index: str(setup.train.path(index)),
         )
+        self.normalising = Normalising(setup.config, setup.model, progress, console)
         self.parts = Parts(name_of=lambda index: str(setup.val.path(index)), report=self._report_shortage)
-        self.best_results: Classified | None = None
+        self.best_results: Any = None
         """Of the best epoch, where it ran in this process."""
 
     def go(self) -> TrainResult:
@@ -170,23 +176,24 @@ class _Run:
         progress, setup, config = self.progress, self.setup, self.config
         plan = self.planner.plan(progress.epoch)
         self._check_plan(plan)
+        self.normalising.begin_epoch()
         setup.model.train()
         steps = setup.train_loader.steps(plan, epoch=progress.epoch, first_step=progress.step)
         with self.console.bar(f"epoch {progress.epoch + 1}/{config.epochs}", len(plan)) as bar:
             bar.advance(progress.step)
             for batches in steps:
                 epochs_done = progress.epoch + progress.step / len(plan)
-                set_lr(setup.optimizer, scheduled_lr(config, epochs_done, progress.plateau.scale))
+                set_lr(setup.optimizer, self._lr(epochs_done))
                 progress.sums.add(
                     train_step(
                         setup.model,
                         setup.optimizer,
                         batches,
                         setup.normalisation,
+                        setup.criterion,
                         device=setup.device,
                         channels_last=config.channels_last,
                         passes=self.passes,
-                        label_smoothing=config.label_smoothing,
                         name_of=self.passes.name_of,
                     )
                 )
@@ -198,12 +205,25 @@ class _Run:
                     self.console.say("interrupted: saving")
                     return
 
+    def _lr(self, epochs_done: float) -> float:
+        config = self.config
+        return scheduled_lr(
+            config.sched,
+            peak=config.peak_lr,
+            epochs=config.epochs,
+            epochs_done=epochs_done,
+            warmup_epochs=config.warmup_epochs,
+            plateau_scale=self.progress.plateau.scale,
+        )
+
     def _report_shortage(self, line: str) -> None:
         self.console.warn(line)
         self.recorder.event("out of memory", message=line)
 
     def _finish_epoch(self) -> None:
         """Validate, record the epoch, and keep its weights if they are the best."""
+        self.normalising.end_epoch()
+        self.normalising.before_evaluation(images_of(self.setup.train), self.setup.normalisation, self.setup.device)
         results = self._validate()
         row = self._row(results)
         if self.config.sched == "plateau" and self.progress.plateau.update(row["val_loss"]):
@@ -216,30 +236,19 @@ class _Run:
         self.recorder.epoch(self.progress, results)
         self._warn_if_collapsed(results)
 
-    def _validate(self) -> Classified:
-        setup = self.setup
-        with self.console.bar("validating", len(setup.val)) as bar:
-            return classify(
-                setup.model,
-                setup.val_loader,
-                setup.val_plan,
-                setup.normalisation,
-                num_classes=len(setup.card.classes),
-                device=setup.device,
-                channels_last=self.config.channels_last,
-                progress=bar.advance,
-                parts=self.parts,
-            )
+    def _validate(self) -> Any:
+        with self.console.bar("validating", len(self.setup.val)) as bar:
+            return self.setup.task.validate(self.setup, self.recorder.previews, bar.advance, self.parts)
 
-    def _row(self, results: Classified) -> EpochRow:
+    def _row(self, results: Any) -> EpochRow:
         sums = self.progress.sums
         return {
             "epoch": self.progress.epoch + 1,
-            "train_loss": sums.loss / sums.num_images,
-            "train_accuracy": sums.num_right / sums.num_images,
+            "train_loss": sums.loss,
+            "train_accuracy": sums.accuracy,
             "val_loss": results.loss,
-            "val_accuracy": results.confusion.accuracy,
-            "lr": self.setup.optimizer.param_groups[0]["lr"],
+            **self.setup.task.row(results),
+            "lr": self.setup.optimizer.param_groups[-1]["lr"],  # of the head, where the backbone has another
             "seconds": sums.seconds,
             "images_per_s": sums.num_images / sums.seconds,
             "mpx_per_s": sums.mpx_per_s,
@@ -247,17 +256,14 @@ class _Run:
             "wait_share": sums.wait_share,
         }
 
-    def _warn_if_collapsed(self, results: Classified) -> None:
-        """A network that answers the same for every image does not learn any more; say so."""
-        if self.setup.optimizer.param_groups[0]["lr"] < 0.1 * self.config.peak_lr and len(self.progress.rows) == 1:
+    def _warn_if_collapsed(self, results: Any) -> None:
+        """A network that answers the same everywhere does not learn any more; say so."""
+        if self.setup.optimizer.param_groups[-1]["lr"] < 0.1 * self.config.peak_lr and len(self.progress.rows) == 1:
             return  # it has hardly begun: the rate is still rising
-        spread = float(results.probabilities.std(axis=0).max())
-        if len(results.probabilities) > 1 and spread * len(self.setup.card.classes) < _COLLAPSED:
-            self.console.warn(
-                f"every validation image gets the same answer (the probabilities vary by {spread:.1e}): lower --lr, "
-                "and for fcn_small use --model-kwargs final_relu=false (a dead final ReLU gets no gradient)"
-            )
-            self.recorder.event("collapsed", spread=spread)
+        said = self.setup.task.collapsed(results, self.setup)
+        if said is not None:
+            self.console.warn(said)
+            self.recorder.event("collapsed", message=said)
 
     def _save_weights(self, path: Path, row: EpochRow) -> None:
         save_model(path, self.setup.model, dataclasses.replace(self.setup.card, results=row))
@@ -283,6 +289,6 @@ class _Run:
 def _status(progress: RunProgress) -> str:
     sums = progress.sums
     return (
-        f"loss {sums.loss / sums.num_images:.3f}  acc {sums.num_right / sums.num_images:.1%}  "
+        f"loss {sums.loss:.3f}  acc {sums.accuracy:.1%}  "
         f"{sums.mpx_per_s:.1f} Mpx/s  padding {sums.padding_share:.1%}  wait {sums.wait_share:.1%}"
     )

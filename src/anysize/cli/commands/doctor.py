@@ -10,14 +10,18 @@ from anysize.doctor.config import DoctorConfig
 if TYPE_CHECKING:
     from anysize.doctor.numerics import NumericsReport, Row
 
-SUMMARY = "whether this machine computes right"
+SUMMARY = "whether your data, and this machine, are as training needs them"
 DESCRIPTION = """
-Check what training stands on; changes nothing. 'numerics' compares each operator, forward and backward, in each number
-type, memory layout and device, with the same in float64: some kernels are wrong, and say nothing. Exit code 0: all are
-right, or anysize goes round those that are not.
+Check what training stands on; changes nothing of it. DATA: counts, sizes, classes, what stands in the masks, files that
+cannot be read, masks that do not fit their images, copies across the split, and more: what was found, what was
+expected, and the fix; with a page (doctor.html) and a sheet of overlays in --output. 'numerics' compares each operator,
+forward and backward, in each number type, memory layout and device, with the same in float64: some kernels are wrong,
+and say nothing. Exit code 0: nothing stands against training; 1: an error was found (with --strict, or a warning).
 """
 EXAMPLES = """
-  anysize doctor numerics
+  anysize doctor photos/
+  anysize doctor camvid/ --ignore-label 11 --output report/ --strict
+  anysize doctor masks/ --mask-values 0,255 --model deeplabv3plus --json
   anysize doctor numerics --dtype bfloat16 --device cpu
   anysize doctor numerics --json
 """
@@ -25,8 +29,26 @@ OPTIONS = DoctorConfig
 
 
 def run(options: DoctorConfig, *, as_json: bool) -> int:
-    """Write the report; 1 where anysize would compute wrong."""
-    options.require_check()
+    """Write the report; 1 where there are errors, or where anysize would compute wrong."""
+    if options.require_check() == "numerics":
+        return _numerics(options, as_json=as_json)
+    return _data(options, as_json=as_json)
+
+
+def _data(options: DoctorConfig, *, as_json: bool) -> int:
+    from anysize.console import Console
+    from anysize.doctor.data.lines import report_lines
+    from anysize.doctor.data.run import check_data
+
+    report = check_data(options, Console().bar)
+    if as_json:
+        write_json(report.to_json())
+    else:
+        write_lines(*report_lines(report))
+    return 0 if report.ok else 1
+
+
+def _numerics(options: DoctorConfig, *, as_json: bool) -> int:
     from anysize.console import Console
     from anysize.doctor.numerics import check_numerics
 

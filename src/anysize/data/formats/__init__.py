@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from anysize.data.masks.coding import MaskCoding
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
 
@@ -40,6 +41,7 @@ class Listing:
         masks: the label mask of each image, relative to ``root``, posix style; None where pixels are not labelled.
             ``labels`` is None then, and ``classes`` may be empty: the masks' values name them.
         palette: (red, green, blue) of each class, for drawing; None where the data have none.
+        coding: what the masks' values mean, where the layout says so; None where flags and values do.
     """
 
     layout: str
@@ -54,6 +56,7 @@ class Listing:
     alone: bool = False
     masks: Sequence[str] | None = None
     palette: tuple[tuple[int, int, int], ...] | None = None
+    coding: MaskCoding | None = None
 
 
 class Layout(Protocol):

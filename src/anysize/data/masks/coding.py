@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["IGNORED", "UNKNOWN", "MaskCoding"]
+__all__ = ["IGNORED", "UNKNOWN", "MaskCoding", "index_coding"]
 
 IGNORED = 255
 """The ignore label, whatever the files use: a target pixel that counts in no loss and no metric."""
@@ -24,3 +24,19 @@ class MaskCoding:
     num_classes: int
     lookup: tuple[int, ...]
     colors: tuple[tuple[tuple[int, int, int], int], ...] | None = None
+
+    def class_of(self, value: int) -> int:
+        """The class of a value of an index mask, `IGNORED` or `UNKNOWN`; values above 255 are unknown."""
+        return self.lookup[value] if value < len(self.lookup) else UNKNOWN
+
+
+def index_coding(meanings: dict[int, int], num_classes: int) -> MaskCoding:
+    """A coding of index masks from the values that mean something; all others are unknown.
+
+    Args:
+        meanings: value 0..255 -> class or `IGNORED`.
+        num_classes: K.
+    """
+    return MaskCoding(
+        num_classes=num_classes, lookup=tuple(meanings.get(value, UNKNOWN) for value in range(256)), colors=None
+    )

@@ -80,6 +80,17 @@ class _Decoder(nn.Module):
         return result
 
 
+def _auxiliary(in_channels: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU, dropout, 1x1 convolution: (B, C, h, w) -> (B, K, h, w).
+
+    The auxiliary branch of PSPNet (Zhao et al. 2017, section 3.3), in the form that its implementations share.
+    """
+    between = max(in_channels // 4, 1)
+    conv = nn.Conv2d(in_channels, between, 3, padding=1, bias=False)
+    layers = (conv, nn.BatchNorm2d(between), nn.ReLU(inplace=True), nn.Dropout(dropout))
+    return nn.Sequential(*layers, nn.Conv2d(between, num_classes, 1))
+
+
 def _resize(maps: Tensor, like: Tensor) -> Tensor:
     """Interpolate to another map's own size, corner pixels onto corner pixels, as the TensorFlow original does.
 
@@ -111,6 +122,11 @@ class Deeplabv3plus(Network):
         dropout: share of the values behind the pyramid pooling that are dropped in training.
         dilate_strided: see `anysize.models.encoder.atrous_plan`.
         encoder_width: factor on the channel numbers of the encoder.
+        aux_head: a small head beside the main one, on the encoder's maps before the last (PSPNet, Zhao et al. 2017,
+            section 3.3): in training it gives the deep layers a gradient of their own. Off, nothing of it is there.
+
+    In training a network with ``aux_head`` returns ``{"out": logits, "aux": logits}``, both at the image's size; in
+    evaluation logits alone, as without.
 
     Weights of segmentation_models_pytorch need its defaults: ``atrous_rates=(12, 24, 36)`` at any output stride, and
     with the encoders resnet18, resnet50 and mobilenet_v2 ``dilate_strided=True``. No name or shape says so.
@@ -120,7 +136,7 @@ class Deeplabv3plus(Network):
     """
 
     task = "segment"
-    head_names = ("segmentation_head.0",)
+    head_names: tuple[str, ...] = ("segmentation_head.0",)
 
     def __init__(
         self,
@@ -133,6 +149,7 @@ class Deeplabv3plus(Network):
         dropout: float = 0.1,
         dilate_strided: bool = False,
         encoder_width: float = 1.0,
+        aux_head: bool = False,
     ) -> None:
         super().__init__()
         # The aligned Xceptions have no such option: both libraries leave their strided layers undilated.
@@ -146,9 +163,20 @@ class Deeplabv3plus(Network):
         self.decoder = _Decoder(self.encoder.feature_channels, channels, rates, dropout)
         self.segmentation_head = nn.Sequential(nn.Conv2d(channels, num_classes, 1))
         initialise(self.decoder)
+        # Made last, so that with a seed all other weights are those of the network without it.
+        self.auxiliary_head: nn.Sequential | None = None
+        if aux_head:
+            self.auxiliary_head = _auxiliary(self.encoder.feature_channels[-2], num_classes, dropout)
+            initialise(self.auxiliary_head[:1])
+            # All of it: weights of a network without one leave it new, as a head of other classes.
+            self.head_names = (*self.head_names, *(f"auxiliary_head.{number}" for number in (0, 1, 4)))
         self.stem_name = f"encoder.{self.encoder.stem_name}"
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Classify each pixel: (B, C, H, W) -> logits (B, K, H, W)."""
-        maps = self.decoder(self.encoder.pyramid(images))  # (B, D, H/4, W/4)
-        return _resize(self.segmentation_head(maps), images)  # (B, K, H, W)
+    def forward(self, images: Tensor) -> Any:
+        """Classify each pixel: (B, C, H, W) -> logits (B, K, H, W); see the class for training with ``aux_head``."""
+        pyramid = self.encoder.pyramid(images)
+        maps = self.decoder(pyramid)  # (B, D, H/4, W/4)
+        logits = _resize(self.segmentation_head(maps), images)  # (B, K, H, W)
+        if self.auxiliary_head is None or not self.training:
+            return logits
+        return {"out": logits, "aux": _resize(self.auxiliary_head(pyramid[-2]), images)}

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from anysize.models import create_model
-from anysize.training import TrainConfig
-from anysize.training.optimizers import create_optimizer, set_lr
-from anysize.training.schedules import Plateau, scheduled_lr
+from anysize.stepping.optimizers import create_optimizer, default_lr, set_lr
+from anysize.stepping.schedules import Plateau, scheduled_lr
 
 
 def rates(epochs_done: list[float], **options: object) -> list[float]:
-    config = TrainConfig(lr=0.4, epochs=10, **options)  # type: ignore[arg-type]
-    return [scheduled_lr(config, done) for done in epochs_done]
+    sched = str(options.pop("sched"))
+    return [scheduled_lr(sched, peak=0.4, epochs=10, epochs_done=done, **options) for done in epochs_done]  # type: ignore[arg-type]
 
 
 def test_cosine_falls_from_the_peak_to_zero() -> None:
@@ -41,11 +40,9 @@ def test_a_warm_up_is_at_most_a_fifth_of_the_run() -> None:
 
 def test_constant_and_plateau() -> None:
     assert rates([0, 5, 9.9], sched="constant", warmup_epochs=0.0) == [0.4, 0.4, 0.4]
-    config = TrainConfig(lr=0.4, epochs=10, sched="plateau", warmup_epochs=0.0)
-    assert scheduled_lr(config, 5, plateau_scale=0.25) == pytest.approx(0.1)
+    assert rates([5], sched="plateau", plateau_scale=0.25) == pytest.approx([0.1])
     for sched in ("cosine", "constant"):
-        other = TrainConfig(lr=0.4, epochs=10, sched=sched, warmup_epochs=0.0)  # type: ignore[arg-type]
-        assert scheduled_lr(other, 0, plateau_scale=0.25) == pytest.approx(0.4)
+        assert rates([0], sched=sched, plateau_scale=0.25) == pytest.approx([0.4])
 
 
 def test_the_plateau_cuts_after_its_patience_and_counts_anew() -> None:
@@ -60,7 +57,7 @@ def test_the_plateau_cuts_after_its_patience_and_counts_anew() -> None:
 @pytest.mark.parametrize("opt", ["adamw", "sgd"])
 def test_norms_and_biases_are_not_decayed(opt: str) -> None:
     model = create_model("resnet9", num_classes=2, width=4)
-    optimizer = create_optimizer(model, TrainConfig(opt=opt, weight_decay=0.3))  # type: ignore[arg-type]
+    optimizer = create_optimizer(model, name=opt, weight_decay=0.3)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     names = dict(model.named_parameters())
     assert len(decay) == len(names)
@@ -74,9 +71,7 @@ def test_norms_and_biases_are_not_decayed(opt: str) -> None:
 
 
 def test_the_default_rate_is_the_optimiser_s_own() -> None:
-    assert TrainConfig().peak_lr == 2e-3
-    assert TrainConfig(opt="sgd").peak_lr == 0.05
-    assert TrainConfig(opt="sgd", lr=0.3).peak_lr == 0.3
+    assert (default_lr("adamw"), default_lr("SGD"), default_lr("adadelta")) == (2e-3, 0.05, 1.0)
 
 
 def test_set_lr_reaches_all_groups() -> None:

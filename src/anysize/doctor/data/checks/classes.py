@@ -1,0 +1,104 @@
+"""Classes that are named and not there, or there on one side of the split only."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from anysize.doctor.data.checks import DataCheck, listed, number
+from anysize.doctor.data.survey import Survey
+from anysize.doctor.finding import Finding
+
+__all__ = ["CHECK"]
+
+_JOINED = str.maketrans("", "", " _-'")
+_NOT_CLASSES = frozenset(
+    [
+        "void",
+        "unlabelled",
+        "unlabeled",
+        "ignore",
+        "ignored",
+        "unknown",
+        "dontcare",
+        "undefined",
+        "unclassified",
+        "nodata",
+    ]
+)
+
+
+def _run(survey: Survey) -> Iterator[Finding]:
+    if (
+        survey.task == "none"
+        or not survey.classes
+        or (survey.task == "segment" and all(part.census is None for part in survey.parts))
+    ):
+        return
+    of = "pixel" if survey.task == "segment" else "image"
+    train, val = survey.class_counts("train")[:-1], survey.class_counts("val")[:-1]
+    empty = _names(survey, (train == 0) & (val == 0))
+    only_val = _names(survey, (train == 0) & (val > 0))
+    only_train = _names(survey, (train > 0) & (val == 0))
+    if only_val:
+        yield Finding(
+            "classes",
+            "error",
+            f"{_count(only_val)} in validation, and without a {of} in training: {listed(only_val)}",
+            "every class of validation in training too: nobody learns what is never shown",
+            "move images that hold them from validation to training",
+        )
+    told = any(problem.kind == "foreground_255" for problem in survey.mask_problems)
+    if np.count_nonzero(train) == 1 and not told:
+        only = survey.classes[int(np.argmax(train))]
+        yield Finding(
+            "classes",
+            "error",
+            f"training holds the one class {listed([only])} alone: there is nothing to tell apart",
+            "two classes or more",
+            "see the values in the masks, and look at the overlays: --mask-values names those that are classes"
+            if survey.task == "segment"
+            else "give each class a folder",
+        )
+    if empty:
+        yield Finding(
+            "classes",
+            "warning",
+            f"{_count(empty)} named, and without a {of}: {listed(empty, 24)}",
+            f"at least one {of} of each class",
+            "remove their names if they are not meant; metrics leave them out (they are not counted as 0)",
+        )
+    if only_train and survey.part("val") is not None:
+        yield Finding(
+            "classes",
+            "warning",
+            f"{_count(only_train)} in training, and without a {of} in validation: {listed(only_train, 24)}",
+            "every class in validation: what it is worth there is not measured",
+            "move images that hold them to validation",
+        )
+    yield from _named_as_none(survey, train + val)
+
+
+def _named_as_none(survey: Survey, counts: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Iterator[Finding]:
+    if survey.task != "segment":
+        return
+    for index, name in enumerate(survey.classes):
+        if name.strip().lower().translate(_JOINED) in _NOT_CLASSES and counts[index]:
+            yield Finding(
+                "classes",
+                "warning",
+                f"class {index} is named {listed([name])} and counts as a class with {int(counts[index]):,} pixels: "
+                "it would be learnt, and enters the mean IoU",
+                "pixels without a label are ignored",
+                f"--ignore-label {index}",
+            )
+
+
+def _names(survey: Survey, which: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> list[str]:
+    return [survey.classes[index] for index in np.flatnonzero(which)]
+
+
+def _count(names: list[str]) -> str:
+    return f"{number(len(names), 'class', 'classes')} {'is' if len(names) == 1 else 'are'}"
+
+
+CHECK = DataCheck("classes", 40, _run)

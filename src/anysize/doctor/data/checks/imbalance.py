@@ -1,0 +1,67 @@
+"""Classes with few examples, or far fewer than others."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from anysize.doctor.data.checks import DataCheck, listed, number, share
+from anysize.doctor.data.survey import Survey
+from anysize.doctor.finding import Finding
+
+__all__ = ["CHECK", "FEW_IMAGES", "MOST_RATIO", "SMALL_SHARE"]
+
+FEW_IMAGES = 5
+"""A class in fewer training images than this is rare."""
+SMALL_SHARE = 0.001
+"""A class with a smaller share of the labelled training pixels than this is tiny."""
+MOST_RATIO = 100
+"""Classes whose pixels (or images) differ by more than this factor are out of balance."""
+
+
+def _run(survey: Survey) -> Iterator[Finding]:
+    counts = survey.class_counts("train")[:-1]
+    images = survey.images_with("train")
+    present = np.flatnonzero(counts)
+    if len(present) < 2:
+        return
+    of = "pixels" if survey.task == "segment" else "images"
+    rare = [f"{survey.classes[index]} ({int(images[index])})" for index in present if images[index] < FEW_IMAGES]
+    train = survey.part("train")
+    if rare and train is not None and len(train.table) >= 2 * FEW_IMAGES:
+        yield Finding(
+            "rare-classes",
+            "warning",
+            f"{number(len(rare), 'class', 'classes')} in fewer than {FEW_IMAGES} training images: {listed(rare, 24)}",
+            f"{FEW_IMAGES} images or more of each class",
+            "label more images of them, or merge them with a class that looks alike",
+        )
+    total = int(counts.sum())
+    if survey.task == "segment":
+        tiny = [
+            f"{survey.classes[index]} ({share(int(counts[index]), total)})"
+            for index in present
+            if counts[index] < SMALL_SHARE * total
+        ]
+        if tiny:
+            yield Finding(
+                "rare-classes",
+                "note",
+                f"{number(len(tiny), 'class', 'classes')} with less than {100 * SMALL_SHARE:g} % of the labelled "
+                f"training pixels: {listed(tiny, 24)}",
+                "",
+                "--loss ce+dice counts every class alike",
+            )
+    most, least = present[np.argmax(counts[present])], present[np.argmin(counts[present])]
+    ratio = counts[most] / counts[least]
+    if ratio > MOST_RATIO:
+        yield Finding(
+            "imbalance",
+            "warning",
+            f"{listed([survey.classes[most]])} has {ratio:,.0f} times the {of} of {listed([survey.classes[least]])} in "
+            f"training ({share(int(counts[most]), total)} and {share(int(counts[least]), total)})",
+            f"a factor of {MOST_RATIO} at most, or a loss that makes up for it",
+            "--loss ce+dice" if survey.task == "segment" else "--class-weights",
+        )
+
+
+CHECK = DataCheck("imbalance", 50, _run)

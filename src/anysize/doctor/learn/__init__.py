@@ -1,0 +1,6 @@
+"""Why does it not learn? An overfit run on a handful of samples, and one small experiment for each known cause."""
+
+from anysize.doctor.learn.diagnose import diagnose_learning
+from anysize.doctor.learn.report import LearningReport
+
+__all__ = ["LearningReport", "diagnose_learning"]

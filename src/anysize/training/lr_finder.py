@@ -1,0 +1,89 @@
+"""`find_lr`: a short sweep over learning rates on the data, network and options of a run, and what it suggests."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anysize.atomic import write_text
+from anysize.console import Console
+from anysize.doctor.sweep import SweepResult, sweep
+from anysize.loading import EpochPlanner
+from anysize.ragged import RaggedGroup
+from anysize.stepping.criterion import targets_of
+from anysize.training.lr_config import LrConfig
+from anysize.training.normalising import Normalising
+from anysize.training.progress import RunProgress
+from anysize.training.run_folder import RunFolder
+from anysize.training.setup import Setup, build_optimizer, set_up
+
+__all__ = ["LrFound", "find_lr", "step_batches"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrFound:
+    """What a sweep came to."""
+
+    result: SweepResult
+    figure: Path
+    table: Path
+    """CSV with the columns rate, loss and smoothed."""
+
+
+def find_lr(config: LrConfig, *, console: Console | None = None) -> LrFound:
+    """Sweep the learning rate; what `anysize lr` does. Nothing is trained: the weights are as new afterwards.
+
+    Raises:
+        AnysizeError: with what is wrong and how to fix it.
+    """
+    from anysize.reporting.lr_sweep import draw_lr_sweep
+
+    console = console or Console()
+    setup = set_up(config, console)
+    name = "run" if config.data is None else config.data.resolve().stem
+    folder = RunFolder(config.output) if config.output else RunFolder.numbered(Path(), f"lr-{name}-{config.model}")
+    folder.create()
+    progress = RunProgress.at_start(setup)
+    Normalising(setup.config, setup.model, progress, console).begin_epoch()
+    setup.model.train()
+    batches = step_batches(setup, config.sweep_batches)
+    with console.bar("sweeping the learning rate", config.probes) as bar:
+        result = sweep(
+            setup.model,
+            batches,
+            setup.criterion.objective,
+            lambda model: build_optimizer(setup.config, model),
+            low=config.low,
+            high=config.high,
+            steps=config.probes,
+            ignore_label=255 if setup.task.name == "segment" else None,
+            progress=bar.set,
+        )
+    figure, table = folder.root / "lr.png", folder.root / "lr.csv"
+    draw_lr_sweep(
+        figure, result.rates, result.losses, result.suggestion, bounds=result.usable, smoothed=result.smoothed
+    )
+    _write(table, result)
+    return LrFound(result=result, figure=figure, table=table)
+
+
+def step_batches(setup: Setup, count: int) -> list[tuple[Any, Any]]:
+    """The first steps of the first epoch, as training sees them: (images, targets), ragged."""
+    planner = EpochPlanner(setup.train.sizes, setup.config, seed=setup.config.seed)
+    plan = planner.plan(0)
+    found: list[tuple[Any, Any]] = []
+    for step in setup.train_loader.steps(plan[:count], epoch=0):
+        raws = list(step)
+        parts = [setup.normalisation(raw, setup.device, channels_last=setup.config.channels_last) for raw in raws]
+        found.append((parts[0] if len(parts) == 1 else RaggedGroup(parts), targets_of(raws, setup.device)))
+    return found
+
+
+def _write(path: Path, result: SweepResult) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rate", "loss", "smoothed"])
+    smoothed = [*result.smoothed, *[""] * (len(result.rates) - len(result.smoothed))]
+    writer.writerows(zip(result.rates, result.losses, smoothed, strict=True))
+    write_text(path, text.getvalue())

@@ -1,0 +1,197 @@
+"""Batch normalisation and stages over a run: chosen before it, put in place at each epoch, and proved at its end."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from anysize.batching import plan_epoch
+from anysize.console import Console
+from anysize.data import ImageDataset
+from anysize.data.patches import PatchDataset
+from anysize.loading import Normalisation, PlanLoader
+from anysize.models.group_norm import with_group_norm
+from anysize.ragged import RaggedGroup
+from anysize.stepping.batch_norm import apply_policy, batch_norms, frozen_layers, single_value_layers
+from anysize.stepping.batch_norm_guard import BatchNormGuard
+from anysize.stepping.policy import choose_policy, trained_layers
+from anysize.stepping.recalibration import recalibrate
+from anysize.stepping.stages import Stage, freeze_backbone
+from anysize.training.config import TrainConfig
+from anysize.training.progress import RunProgress
+
+__all__ = ["Normalising", "prepare_batch_norm"]
+
+RECALIBRATION_IMAGES = 256
+"""Training images, at most, that running statistics are taken over before an evaluation; a draw that stays the same."""
+
+
+def prepare_batch_norm(
+    config: TrainConfig, model: nn.Module, train: ImageDataset | PatchDataset, channels: int, console: Console
+) -> TrainConfig:
+    """Decide what batch normalisation does, say why, and put GroupNorm in its place where that was asked for.
+
+    Returns:
+        ``config`` with a policy other than 'auto'.
+    """
+    if not any(True for _ in batch_norms(model)):
+        return replace(config, batch_norm="train")
+    policy: Any = config.batch_norm
+    if policy == "auto":
+        policy, reason = choose_policy(
+            model,
+            train.sizes(0),
+            batch_size=config.batch_size,
+            pretrained=config.pretrained is not None,
+            in_channels=channels,
+        )
+        console.say(f"batch norm  {policy}: {reason}")
+    if policy == "group":
+        console.say(f"batch norm  group: GroupNorm in place of {with_group_norm(model)} layers")
+    if policy == "frozen" and config.resume is None:
+        _say_frozen(model, console)
+    return replace(config, batch_norm=policy)
+
+
+def _say_frozen(model: nn.Module, console: Console) -> None:
+    layers, trained = [name for name, _ in batch_norms(model)], trained_layers(model)
+    if not trained:
+        console.warn(
+            "batch norm  frozen, and no layer has statistics of trained weights: there is nothing to freeze, and all "
+            f"{len(layers)} layers go on as with 'train'. --batch-norm group or --pretrained WEIGHTS"
+        )
+    elif len(trained) < len(layers):
+        console.say(
+            f"batch norm  frozen in the {len(trained)} layers with pretrained statistics; the "
+            f"{len(layers) - len(trained)} new ones have none yet, and take those of the batch"
+        )
+
+
+class Normalising:
+    """What is frozen in each epoch of a run.
+
+    Args:
+        config: its ``batch_norm`` and ``head_epochs``.
+        model: in training.
+        progress: keeps, for a resumed run, what frozen statistics were.
+        console: for what should be known.
+    """
+
+    def __init__(self, config: TrainConfig, model: nn.Module, progress: RunProgress, console: Console) -> None:
+        self._config, self._model, self._progress, self._console = config, model, progress, console
+        self._head: Stage | None = None
+        self._guard: BatchNormGuard | None = None
+        self._recalibration: _Recalibration | None = None
+
+    def begin_epoch(self) -> None:
+        """Freeze what this epoch does not train.
+
+        Raises:
+            TrainingError: statistics that were frozen when the run was saved are not as they were.
+        """
+        stage: Literal["head", "all"] = "head" if self._progress.epoch < self._config.head_epochs else "all"
+        is_new = stage != self._progress.stage
+        if stage == "all" and self._head is not None:
+            self._head.undo(self._model)
+            self._head = None
+        if self._config.batch_norm != "group" and (self._guard is None or is_new):
+            self._apply_policy()
+        if stage == "head" and self._head is None:
+            self._head = freeze_backbone(self._model)
+            self._console.say(f"stage head: {len(self._head.parameters)} tensors of the pretrained part stand still")
+        elif is_new and stage == "all" and self._config.head_epochs:
+            self._console.say("stage all: the whole network is trained")
+        if is_new:
+            self._progress.stage, self._progress.frozen = stage, {}
+            self._guard = None
+        if self._guard is None and frozen_layers(self._model):
+            self._guard = BatchNormGuard(self._model, digests=self._progress.frozen or None)
+            self._progress.frozen = self._guard.digests
+
+    def _apply_policy(self) -> None:
+        """New layers have no statistics to be frozen at: mean 0 and variance 1 would never normalise."""
+        if self._config.batch_norm != "frozen":
+            apply_policy(self._model, self._config.batch_norm)
+            return
+        apply_policy(self._model, "train")
+        if self._progress.trained_layers:
+            apply_policy(self._model, "frozen", layers=self._progress.trained_layers)
+
+    def end_epoch(self) -> None:
+        """Prove that what was frozen did not move; say which layers had too few values to normalise by.
+
+        Raises:
+            TrainingError: frozen statistics have moved.
+        """
+        if self._guard is not None:
+            self._guard.check(self._model)
+        for name in single_value_layers(self._model):
+            self._console.say(
+                f"note: {name} met one value a channel, which has no variance: it used its running statistics for that "
+                "step and did not move them. --batch-size 2 or more, or --batch-norm frozen, avoids it"
+            )
+
+    def undo(self) -> None:
+        """Let go of a frozen backbone, as if no epoch had begun."""
+        if self._head is not None:
+            self._head.undo(self._model)
+            self._head = None
+
+    def before_evaluation(self, train: ImageDataset, normalisation: Normalisation, device: torch.device) -> None:
+        """Take the running statistics anew, where the policy is 'recalibrate' and they may move."""
+        if self._config.batch_norm != "recalibrate":
+            return
+        if self._recalibration is None:
+            self._recalibration = _Recalibration(self._config, train, normalisation, device)
+        done = recalibrate(self._model, self._recalibration.batches())
+        if done.left:
+            self._console.say(f"note: {done}")
+
+
+class _Recalibration:
+    """Training images as evaluation sees images: not augmented, in batches as large as those of training."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: ImageDataset,
+        normalisation: Normalisation,
+        device: torch.device,
+    ) -> None:
+        drawn = np.random.default_rng(config.seed).permutation(len(train.table))[:RECALIBRATION_IMAGES]
+        self._dataset = ImageDataset(
+            train.table.select(np.sort(drawn)),
+            train.channels,
+            max_side=config.max_side,
+            max_image_pixels=config.max_image_pixels,
+        )
+        self._config, self._normalisation, self._device = config, normalisation, device
+        self._loader = PlanLoader(self._dataset, workers=config.workers)
+
+    def batches(self) -> Iterator[Any]:
+        """Ragged batches and groups, the same each time."""
+        config = self._config
+        plan = plan_epoch(
+            self._dataset.sizes(0),
+            config.batch_size,
+            max_pixels=config.pixel_limit,
+            mixing="mixed",
+            seed=config.seed,
+            multiple_of=config.multiple_of,
+        )
+        for step in self._loader.steps(plan):
+            group: list[Any] = []
+            for raw in step:
+                if group and sum(part.canvas[:, 0].numel() for part in group) + raw.num_canvas > config.pixel_limit:
+                    yield _together(group)
+                    group = []
+                group.append(self._normalisation(raw, self._device, channels_last=config.channels_last))
+            if group:
+                yield _together(group)
+
+
+def _together(group: list[Any]) -> Any:
+    return group[0] if len(group) == 1 else RaggedGroup(group)

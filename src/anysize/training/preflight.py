@@ -1,0 +1,116 @@
+"""Before a long run: can this network learn these data with these options at all, and if not, why?"""
+
+import numpy as np
+import torch
+
+from anysize.console import Console
+from anysize.data.masks import IGNORED
+from anysize.doctor.learn import LearningReport, diagnose_learning
+from anysize.errors import TrainingError
+from anysize.loading import RawBatch
+from anysize.stepping.batch_norm import frozen_layers
+from anysize.training.learn_config import LearnConfig
+from anysize.training.normalising import Normalising
+from anysize.training.pretrained import trained_with
+from anysize.training.progress import RunProgress
+from anysize.training.setup import Setup, build_optimizer, set_up
+from anysize.training.source import images_of
+
+__all__ = ["LONG_PIXELS", "diagnose", "examine", "preflight"]
+
+LONG_PIXELS = 500_000_000
+"""Pixels of a whole run above which it is worth a minute to see whether it can learn: some ten minutes of two cores."""
+_NUM_IMAGES = 4
+_SECONDS = 60.0
+_LOOKED_AT = 200  # masks that are asked for their classes
+
+
+def diagnose(config: LearnConfig, *, console: Console | None = None) -> LearningReport:
+    """Try to learn a handful of the training images, and say what stands in the way; what `anysize doctor learn` does.
+
+    Raises:
+        AnysizeError: the data or the options are wrong in themselves.
+    """
+    console = console or Console()
+    setup = set_up(config, console)
+    return examine(setup, console, num_images=config.images, seconds=config.seconds)
+
+
+def preflight(setup: Setup, console: Console) -> None:
+    """Examine a segmenter before a long run, and stop where it cannot learn.
+
+    Raises:
+        TrainingError: it cannot, with the causes that were found and their fixes.
+    """
+    config = setup.config
+    pixels = float(setup.train.sizes(0).prod(axis=1).sum()) * config.epochs
+    if not config.preflight or config.resume is not None or setup.task.name != "segment" or pixels < LONG_PIXELS:
+        return
+    console.say("preflight: learning a handful of images by heart, a minute at most (--no-preflight leaves it out)")
+    report = examine(setup, console, num_images=_NUM_IMAGES, seconds=_SECONDS)
+    lines = report.lines()
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if errors:
+        raise TrainingError(
+            "the preflight found why this run would not learn:\n" + "\n".join(lines),
+            hint=f"{errors[0].fix}; --no-preflight trains all the same",
+        )
+    for line in lines:
+        (console.say if report.learned else console.warn)(f"preflight: {line}")
+
+
+def examine(setup: Setup, console: Console, *, num_images: int, seconds: float) -> LearningReport:
+    """Put a run's network, loss and optimiser before the probes, with images as training sees them, not augmented."""
+    config = setup.config
+    progress = RunProgress.at_start(setup)
+    normalising = Normalising(config, setup.model, progress, console)
+    normalising.begin_epoch()
+    setup.model.train()
+    expected = None if config.pretrained is None else trained_with(config.pretrained)
+    with console.bar("learning a handful of images", 0):
+        report = diagnose_learning(
+            setup.model,
+            [_sample(setup, index) for index in _varied(setup, num_images)],
+            setup.criterion.objective,
+            num_classes=len(setup.card.classes),
+            ignore_label=IGNORED if setup.task.name == "segment" else None,
+            optimizer_factory=lambda model: build_optimizer(config, model),
+            normalisation=(setup.normalisation.mean, setup.normalisation.std),
+            expected_normalisation=None if expected is None else (expected.mean, expected.std),
+            batch_norm_frozen=bool(frozen_layers(setup.model)),
+            batch_size=config.batch_size,
+            seconds=seconds,
+        )
+    normalising.undo()
+    return report
+
+
+def _sample(setup: Setup, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A training image, normalised, and its target, on the device of the network."""
+    dataset = images_of(setup.train)
+    pixels = dataset.native_image(index)
+    target: torch.Tensor = torch.tensor(dataset.label(index)) if dataset.has_labels else torch.empty(0)
+    if dataset.has_masks:
+        target = torch.from_numpy(dataset.native_mask(index)).long()
+    raw = RawBatch.from_arrays([pixels], pixels.shape[:2], None, [index])
+    batch = setup.normalisation(raw, setup.device, channels_last=setup.config.channels_last)
+    return batch.canvas[0], target.to(setup.device)
+
+
+def _varied(setup: Setup, count: int) -> list[int]:
+    """Training images that together have many classes: each the one that adds most, of a draw that stays the same."""
+    dataset = images_of(setup.train)
+    drawn = np.random.default_rng(setup.config.seed).permutation(len(dataset))[:_LOOKED_AT].tolist()
+    if not dataset.has_masks:
+        by_class = {dataset.label(index): index for index in reversed(drawn)}
+        first = list(by_class.values())
+        return [*first, *(index for index in drawn if index not in first)][: max(count, 2)]
+    present = {index: set(np.unique(dataset.native_mask(index)).tolist()) - {IGNORED} for index in drawn}
+    chosen: list[int] = []
+    seen: set[int] = set()
+    while len(chosen) < min(count, len(drawn)):
+        rest = [index for index in drawn if index not in chosen]
+        best = max(rest, key=lambda index: (len(present[index] - seen), len(present[index])))
+        chosen.append(best)
+        seen |= present[best]
+    return chosen

@@ -1,0 +1,154 @@
+"""The diagnosis leaves no trace, takes what people have, and says what it says in one form."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from learn_toy import cross_entropy, seeded, shapes
+from torch import nn
+from torch.nn import functional
+
+from anysize.doctor.finding import Finding, most_severe_first
+from anysize.doctor.learn import diagnose_learning
+from anysize.doctor.learn.probes import list_probes
+from anysize.doctor.untouched import untouched
+from anysize.errors import UsageError
+
+
+def test_findings_read_and_sort() -> None:
+    note = Finding("a", "note", "this", "", "")
+    error = Finding("b", "error", "that", "other", "do", tuple("12345"))
+    assert str(note) == "note [a]: this"
+    assert str(error) == "error [b]: that (1, 2, 3 and 2 more); expected other\nhint: do"
+    assert most_severe_first([note, error]) == [error, note]
+    assert json.loads(json.dumps(error.to_json()))["paths"] == list("12345")
+
+
+def test_probes_are_found_in_order() -> None:
+    names = [name for name, _ in list_probes()]
+    assert names[:2] == ["labels", "outputs"]
+    assert {"ignored", "gradients", "inputs", "batch_norm", "loss_shape", "activation", "pairing"} <= set(names)
+
+
+def test_a_model_ends_as_it_was() -> None:
+    model = seeded().train()
+    model.body[1].eval()
+    model.body[0].weight.grad = torch.ones_like(model.body[0].weight)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.get_rng_state()
+    numpy_state, python_state = np.random.get_state()[1].tolist(), random.getstate()
+    report = diagnose_learning(model, shapes(), cross_entropy, num_classes=3, lr=1e-5, steps=8)
+    assert report.sweep is not None  # it did not learn, so everything was tried
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), expected)
+    assert np.random.get_state()[1].tolist() == numpy_state
+    assert random.getstate() == python_state
+    assert [m.training for m in (model, model.body[0], model.body[1])] == [True, True, False]
+    assert torch.equal(model.body[0].weight.grad, torch.ones_like(model.body[0].weight))
+    assert model.head.weight.grad is None
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_model_ends_as_it_was_by_an_error_too() -> None:
+    model = seeded()
+    with pytest.raises(ZeroDivisionError), untouched(model):
+        model.eval()
+        model.head.weight.data.zero_()
+        _ = 1 / 0
+    assert model.training
+    assert bool(model.head.weight.any())
+
+
+def test_images_of_many_sizes_are_cut_where_classes_are() -> None:
+    samples = [(image[:, :, : 70 + 5 * i], mask[:, : 70 + 5 * i]) for i, (image, mask) in enumerate(shapes(size=96))]
+    report = diagnose_learning(seeded(), samples, cross_entropy, num_classes=3, lr=3e-3)
+    assert (report.size, report.num_samples, report.ok) == ((96, 70), 4, True)
+
+
+def test_classes_of_images() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    samples = [(torch.randn(3, 20, 20 + i) + (i % 2) * 2.0, i % 2) for i in range(6)]
+    report = diagnose_learning(net, samples, functional.cross_entropy, num_classes=2, ignore_label=None, lr=0.02)
+    assert (report.findings, report.learned) == ((), True)
+
+
+def test_outputs_that_do_not_fit() -> None:
+    report = diagnose_learning(seeded(4), shapes(), cross_entropy, num_classes=3)
+    assert str(report.findings[0]) == (
+        "error [outputs]: the model has 4 outputs for 3 classes; expected 3 outputs (the ignored label is none)\n"
+        "hint: build the model with num_classes=3"
+    )
+    assert (report.learned, report.losses) == (False, ())
+    assert json.loads(json.dumps(report.to_json()))["accuracy"] is None
+    report = diagnose_learning(seeded(end=nn.MaxPool2d(4)), shapes(), cross_entropy, num_classes=3)
+    assert report.findings[0].found == "outputs are 12x12 for masks of 48x48 (height x width)"
+
+
+def test_one_value_a_channel_is_told() -> None:
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    report = diagnose_learning(net, [(torch.randn(3, 8, 8), 1)], functional.cross_entropy, num_classes=2)
+    assert "--batch-norm frozen" in report.findings[0].fix
+
+
+def test_an_output_without_a_gradient() -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = seeded()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.net(images).detach()
+
+    report = diagnose_learning(Cut(), shapes(), cross_entropy, num_classes=3)
+    assert report.findings[0].found == "the model's output has no gradient: it is cut off from the parameters"
+
+
+def test_an_optimiser_made_too_early() -> None:
+    model = seeded()
+    early = list(model.body.parameters())
+    report = diagnose_learning(
+        model, shapes(), cross_entropy, num_classes=3, optimizer_factory=lambda _: torch.optim.AdamW(early, 3e-3)
+    )
+    assert report.findings[0].found.startswith("the optimiser does not have 2 of 14 trainable tensors, such as 'head.")
+
+
+def test_labels_that_cannot_be_learned() -> None:
+    for change, found in (
+        (lambda mask: torch.full_like(mask, 255), "every target is ignored (255)"),
+        (lambda mask: torch.where(mask == 255, 255, 1), "all targets of 4 samples are class 1"),
+        (lambda mask: torch.where(mask == 2, 7, mask), "targets hold 7, in "),
+    ):
+        samples = [(image, change(mask)) for image, mask in shapes()]
+        report = diagnose_learning(seeded(), samples, cross_entropy, num_classes=3, steps=5)
+        assert report.findings[0].found.startswith(found)
+    image, mask = shapes()[0]
+    image[0, 3, 3] = float("nan")
+    report = diagnose_learning(seeded(), [(image, mask)], cross_entropy, num_classes=3)
+    assert report.findings[0].found == "0.01% of the image values are NaN or infinite"
+
+
+def test_samples_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^there are no samples; some four images with their masks are required$"):
+        diagnose_learning(seeded(), [], cross_entropy, num_classes=3)
+    image, mask = shapes()[0]
+    with pytest.raises(UsageError, match=r"^sample 0 has an image of shape \(3, 48, 48\) and a mask of \(47, 48\); "):
+        diagnose_learning(seeded(), [(image, mask[1:])], cross_entropy, num_classes=3)
+
+
+def test_normalisations_that_are_known_are_compared() -> None:
+    half, unit = ((127.5,) * 3, (127.5,) * 3), ((0.0,) * 3, (255.0,) * 3)
+    report = diagnose_learning(
+        seeded(), shapes(), cross_entropy, num_classes=3, lr=3e-3, normalisation=unit, pretrained="xception65.ra3_in1k"
+    )
+    assert report.findings[0].found == (
+        "images are normalised with mean 0 0 0 and std 255 255 255 (in 0..255): values in [0, 1]"
+    )
+    assert report.findings[0].fix == "--mean 127.5 127.5 127.5 --std 127.5 127.5 127.5"
+    report = diagnose_learning(
+        seeded(), shapes(), cross_entropy, num_classes=3, lr=3e-3, normalisation=half, expected_normalisation=half
+    )
+    assert report.findings == ()

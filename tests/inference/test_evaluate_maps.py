@@ -1,0 +1,247 @@
+"""Evaluation of a segmenter: equal to a plain loop over images and pixels, at the size of the masks."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from anysize.errors import DataError, LayoutError, UsageError
+from anysize.inference import EvalConfig
+from anysize.inference.evaluate import evaluate
+from anysize.inference.evaluate_maps import SegmentationEvaluation
+from anysize.models import load_model
+from toy import QUIET
+from toy_segmenter import CLASSES, SIZES, alone, bilinear, save_segmenter, write_pairs
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_segmenter(tmp_path_factory.mktemp("segmenter") / "net.safetensors")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("data") / "pairs")
+
+
+def ask(run: Path, data: Path | None = None, **options: Any) -> SegmentationEvaluation:
+    evaluation = evaluate(EvalConfig(run=run, data=data, workers=0, device="cpu", **options), console=QUIET)
+    assert isinstance(evaluation, SegmentationEvaluation)
+    return evaluation
+
+
+def rows_of(evaluation: SegmentationEvaluation) -> list[dict[str, str]]:
+    with (evaluation.output / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def counted(
+    weights: Path, pairs: Path, order: tuple[int, ...] = (0, 1, 2)
+) -> tuple[list[np.ndarray], list[list[float]]]:
+    """For each image the (3, 3) counts of truth against prediction, and the cross-entropy of each of its pixels."""
+    model, _ = load_model(weights)
+    matrices, losses = [], []
+    for path in sorted((pairs / "images").iterdir()):
+        truth = pixels_of(pairs / "masks" / path.name)
+        logits = alone(model, pixels_of(path))
+        matrix, own = np.zeros((3, 3), np.int64), []
+        for (y, x), value in np.ndenumerate(truth):
+            if value == 255:
+                continue
+            scores = logits[:, y, x]
+            label = order[value]
+            matrix[label, scores.argmax()] += 1
+            own.append(float(np.log(np.exp(scores - scores.max()).sum()) + scores.max() - scores[label]))
+        matrices.append(matrix)
+        losses.append(own)
+    return matrices, losses
+
+
+def test_figures_are_those_of_a_loop_over_pixels(weights: Path, pairs: Path, tmp_path: Path) -> None:
+    matrices, losses = counted(weights, pairs)
+    for batch_size in (1, 4):
+        found = ask(weights, pairs, output=tmp_path / str(batch_size), batch_size=batch_size)
+        total = sum(matrices)
+        right, truth, predicted = np.diag(total), total.sum(axis=1), total.sum(axis=0)
+        iou = right / (truth + predicted - right)
+        assert (found.images, found.num_images) == (f"all images of {pairs}", len(SIZES))
+        assert (found.loss, found.loss_name) == (pytest.approx(np.mean(np.concatenate(losses)), rel=1e-4), "ce")
+        # A pixel or two may be a draw that rounding decides.
+        assert found.mean_iou == pytest.approx(iou.mean(), abs=1e-3)
+        assert found.accuracy == pytest.approx(right.sum() / total.sum(), abs=1e-3)
+        assert found.mean_accuracy == pytest.approx((right / truth).mean(), abs=1e-3)
+        assert found.frequency_weighted_iou == pytest.approx((iou * truth).sum() / truth.sum(), abs=1e-3)
+        assert found.mean_dice == pytest.approx((2 * right / (truth + predicted)).mean(), abs=1e-3)
+        assert found.ignored_share == pytest.approx(1 - total.sum() / sum(h * w for h, w in SIZES))
+        for k, row in enumerate(found.per_class):
+            assert (row["class"], row["num_pixels"]) == (CLASSES[k], truth[k])
+            assert row["iou"] == pytest.approx(iou[k], abs=1e-3)
+            assert row["accuracy"] == pytest.approx(right[k] / truth[k], abs=1e-3)
+            assert row["precision"] == pytest.approx(right[k] / predicted[k], abs=2e-2)
+        rows = rows_of(found)
+        assert [row["path"] for row in rows] == [f"images/{number:02d}.png" for number in range(len(SIZES))]
+        for row, matrix, own, size in zip(rows, matrices, losses, SIZES, strict=True):
+            assert (int(row["height"]), int(row["width"])) == size
+            present = matrix.sum(axis=1) > 0
+            union = matrix.sum(axis=1) + matrix.sum(axis=0) - np.diag(matrix)
+            assert float(row["mean_iou"]) == pytest.approx((np.diag(matrix) / union)[present].mean(), abs=2e-3)
+            assert float(row["pixel_accuracy"]) == pytest.approx(np.trace(matrix) / matrix.sum(), abs=2e-3)
+            assert float(row["loss"]) == pytest.approx(np.mean(own), rel=1e-3)
+            assert float(row["ignored_share"]) == pytest.approx(1 - matrix.sum() / math.prod(size), abs=1e-6)
+        assert sum(bucket.num_images for bucket in found.by_size) == len(SIZES)
+        assert sum(bucket.num_pixels for bucket in found.by_size) == total.sum()
+        for name in ("confusion.png", "iou.png", "by_size.png", "examples.png"):
+            assert pixels_of(found.output / name).size
+
+
+def test_shrunk_images_are_measured_at_the_size_of_their_masks(pairs: Path, tmp_path: Path) -> None:
+    weights = save_segmenter(tmp_path / "net.safetensors", max_side=32)
+    model, _ = load_model(weights)
+    found = ask(weights, pairs, output=tmp_path / "out")
+    from anysize.data import DataOptions, ImageDataset, load_data
+
+    dataset = ImageDataset(load_data(pairs, DataOptions(val_split=0)).train, 3, max_side=32)
+    matrix = np.zeros((3, 3), np.int64)
+    for index in range(len(dataset)):
+        truth = pixels_of(pairs / "masks" / dataset.path(index).name)
+        prediction = bilinear(alone(model, dataset.load(index)), truth.shape).argmax(axis=0)
+        for label, answer in zip(truth.reshape(-1), prediction.reshape(-1), strict=True):
+            if label != 255:
+                matrix[label, answer] += 1
+    assert sum(row["num_pixels"] for row in found.per_class) == matrix.sum()
+    assert found.accuracy == pytest.approx(np.trace(matrix) / matrix.sum(), abs=1e-3)
+
+
+def test_classes_agree_by_name(weights: Path, pairs: Path, tmp_path: Path) -> None:
+    """The same images with their classes numbered the other way around: the same figures."""
+    other = tmp_path / "other"
+    (other / "masks").mkdir(parents=True)
+    (other / "images").symlink_to(pairs / "images")
+    turned = np.full(256, 255, np.uint8)
+    turned[[0, 1, 2, 255]] = (2, 0, 1, 77)
+    for path in (pairs / "masks").iterdir():
+        Image.fromarray(turned[pixels_of(path)]).save(other / "masks" / path.name)
+    (other / "names.txt").write_text("road\ncar\nsky\n")
+    first = ask(weights, pairs, output=tmp_path / "a")
+    second = ask(weights, other, output=tmp_path / "b", classes=other / "names.txt", ignore_label=77)
+    assert (second.mean_iou, second.loss) == (first.mean_iou, pytest.approx(first.loss))
+    assert [row["class"] for row in second.per_class] == list(CLASSES)
+    assert [row["num_pixels"] for row in second.per_class] == [row["num_pixels"] for row in first.per_class]
+
+
+def write_run(folder: Path, data: Path, **options: Any) -> Path:
+    """What `anysize train` leaves, as far as evaluation reads it."""
+    save_segmenter(folder / "weights" / "best.safetensors")
+    content = {"data": str(data), "val_split": 0.3, "seed": 0, **options}
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    parts = ["train", "val", "train", "train", "val", "train", "train"]
+    lines = [f"images/{number:02d}.png,{part}\n" for number, part in enumerate(parts)]
+    (folder / "split.csv").write_text("path,part\n" + "".join(lines))
+    return folder
+
+
+def test_the_run_s_own_data_mean_its_split_its_masks_and_its_loss(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", values=(0, 1, 2, 9))
+    run = write_run(tmp_path / "run", data, ignore_label=9, loss="ce+0.5*dice", class_weights=["3", "1", "0.5"])
+    found = ask(run)
+    assert found.images == f"validation images of {data} (those that the run held out)"
+    assert [row["path"] for row in rows_of(found)] == ["images/01.png", "images/04.png"]
+    assert found.loss_name == "ce+0.5*dice"
+    assert found.ignored_share > 0.1
+    assert found.output == run / "eval"
+    plain = ask(write_run(tmp_path / "plain", data, ignore_label=9))
+    assert (plain.loss_name, plain.mean_iou) == ("ce", found.mean_iou)
+    assert plain.loss != pytest.approx(found.loss, rel=1e-2)
+    with pytest.raises(DataError, match="9"):  # what is given goes before the run's own
+        ask(run, ignore_label=255)
+
+
+def test_balanced_weights_are_those_of_the_run_s_own_pixels(pairs: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", pairs, class_weights=["balanced"])
+    truth = [pixels_of(pairs / "masks" / f"{number:02d}.png") for number in (0, 2, 3, 5, 6)]
+    counts = np.array([sum((mask == k).sum() for mask in truth) for k in range(3)])
+    weights = (np.median(counts) / counts).tolist()
+    spelled = write_run(tmp_path / "spelled", pairs, class_weights=[repr(weight) for weight in weights])
+    assert ask(run).loss == pytest.approx(ask(spelled).loss, rel=1e-6)
+    elsewhere = write_pairs(tmp_path / "elsewhere", seed=4)
+    plain = write_run(tmp_path / "plain", pairs)
+    assert ask(run, elsewhere).loss == ask(plain, elsewhere).loss
+
+
+def test_data_of_the_other_kind(weights: Path, pairs: Path, stripes: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(LayoutError) as caught:
+        ask(weights, stripes)
+    assert caught.value.message == (
+        f"{stripes} holds one class for a whole image (image_folder); deeplabv3plus in {weights} is a segmenter, and "
+        "evaluation compares each pixel with a mask"
+    )
+    assert caught.value.hint == (
+        "give images with masks: folders images/ and masks/, or a CSV file with the columns path,mask; "
+        f"anysize predict RUN {stripes} --output FOLDER writes masks without comparing them"
+    )
+    with pytest.raises(LayoutError) as caught:
+        ask(weights, stripes / "down")
+    assert caught.value.message == (
+        f"{stripes / 'down'} holds images without masks (flat_folder); evaluation compares with masks"
+    )
+    assert caught.value.hint == (
+        f"anysize predict RUN {stripes / 'down'} gives answers without comparing them: --output FOLDER writes the masks"
+    )
+    with pytest.raises(LayoutError) as caught:
+        ask(trained, pairs)
+    assert caught.value.message == (
+        f"{pairs} holds label masks (mask_folders), a class for each pixel; fcn_small in {trained} is a classifier "
+        "and has one answer for a whole image"
+    )
+    assert caught.value.hint == (
+        "give images in one folder a class, or a CSV file with the columns path,label; a segmenter learns masks: "
+        "anysize train DATA --model deeplabv3plus"
+    )
+    with pytest.raises(UsageError) as caught:
+        ask(trained, ignore_label=11)
+    assert caught.value.message == (
+        f"--ignore-label is an option of label masks, and fcn_small in {trained / 'weights' / 'best.safetensors'} is a "
+        "classifier"
+    )
+    assert caught.value.hint == "leave it out"
+
+
+def test_classes_that_the_network_does_not_know(weights: Path, tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", SIZES[:2], (0, 1, 2, 3), (*CLASSES, "void"))
+    with pytest.raises(DataError) as caught:
+        ask(weights, data)
+    assert caught.value.message == (
+        "the data has classes that the network was not trained on: void; it knows sky, road, car"
+    )
+    assert caught.value.hint == (
+        "--ignore-label 3 leaves the pixels of void out of every figure; --classes FILE, one name a line, says what "
+        "the values of the masks are called"
+    )
+    assert ask(weights, data, ignore_label=3, output=tmp_path / "out").num_images == 2
+    unnamed = write_pairs(tmp_path / "unnamed", SIZES[:2], names=None)
+    with pytest.raises(DataError) as caught:
+        ask(weights, unnamed)
+    assert caught.value.message == (
+        "the data has classes that the network was not trained on: class 0, class 1, class 2; it knows sky, road, car"
+    )
+    assert caught.value.hint == "--classes FILE, one name a line, says what the values of the masks are called"
+
+
+def test_an_image_of_ignored_pixels_alone_scores_nothing(weights: Path, pairs: Path, tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data")
+    Image.fromarray(np.full(SIZES[2], 255, np.uint8)).save(data / "masks" / "02.png")
+    found = ask(weights, data, output=tmp_path / "out")
+    row = rows_of(found)[2]
+    assert (row["mean_iou"], row["loss"], row["ignored_share"]) == ("nan", "nan", "1.000000")
+    assert math.isfinite(found.mean_iou)
+    assert math.isfinite(found.loss)

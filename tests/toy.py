@@ -61,7 +61,7 @@ SHAPES = ("ground", "disc", "bar")
 
 
 def write_shapes(root: Path, count: int = 12, seed: int = 0, sides: tuple[int, int] = (32, 72), val: int = 4) -> Path:
-    """Write a VOC folder of ``count`` images with masks: red discs and green bars on grey noise, 255 at their borders."""
+    """Write a VOC folder of ``count`` images with masks: red discs, green bars on grey noise, 255 at their borders."""
     rng = np.random.default_rng(seed)
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True, exist_ok=True)

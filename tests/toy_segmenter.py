@@ -19,7 +19,7 @@ MEAN, STD = 120.0, 60.0
 
 def save_segmenter(path: Path, classes: Sequence[str] = CLASSES, **card: Any) -> Path:
     """Write a small DeepLab v3+ with random parameters and its card; the answers vary over an image."""
-    torch.manual_seed(7)
+    torch.manual_seed(1)  # every class is the answer somewhere
     options = {"encoder": "resnet18", "encoder_width": 0.125}
     model = create_model("deeplabv3plus", num_classes=len(classes), in_channels=3, **options)
     values: dict[str, Any] = {

@@ -15,10 +15,12 @@ from anysize.version import __version__
 
 if TYPE_CHECKING:
     from anysize.batching import BatchSampler, CanvasSet, PlanStream, choose_canvases, plan_epoch
+    from anysize.doctor.learn import diagnose_learning
     from anysize.inference import EvalConfig, PredictConfig
     from anysize.inference.evaluate import evaluate
     from anysize.inference.predict import predict
     from anysize.loading import collate
+    from anysize.losses import create_objective
     from anysize.models import convolutionalize, create_model, list_models, load_weights, save_weights
     from anysize.ragged import RaggedBatch, RaggedGroup, VerifyReport, register_rule, verify
     from anysize.training import TrainConfig
@@ -38,6 +40,8 @@ _HOMES = {
     "collate": "anysize.loading",
     "convolutionalize": "anysize.models",
     "create_model": "anysize.models",
+    "create_objective": "anysize.losses",
+    "diagnose_learning": "anysize.doctor.learn",
     "evaluate": "anysize.inference.evaluate",
     "list_models": "anysize.models",
     "load_weights": "anysize.models",
@@ -64,6 +68,8 @@ __all__ = [
     "collate",
     "convolutionalize",
     "create_model",
+    "create_objective",
+    "diagnose_learning",
     "evaluate",
     "list_models",
     "load_weights",

@@ -43,8 +43,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
         ("doctor numeric", f"error: doctor was given 'numeric'; known: numerics\n{HINT}"),
         (
             "doctor photos/",
-            "error: doctor was given 'photos/'; known: numerics\nhint: anysize doctor numerics; to check data: there is "
-            "no file or folder photos/\n",
+            "error: doctor was given 'photos/'; known: numerics\nhint: anysize doctor numerics; to check data: there "
+            "is no file or folder photos/\n",
         ),
         (
             "doctor numerics --max-images 4",

@@ -57,6 +57,12 @@ def write_voc(
     return root
 
 
+def files_in(root: Path) -> dict[Path, tuple[int, int]]:
+    """When each file was written and how long it is; but for the index that every command keeps beside shards."""
+    found = {path: path.stat() for path in root.rglob("*") if path.is_file() and path.name != ".anysize-index"}
+    return {path: (status.st_mtime_ns, status.st_size) for path, status in found.items()}
+
+
 @pytest.fixture
 def doctor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -66,9 +72,9 @@ def doctor(
     monkeypatch.chdir(tmp_path / "here")
 
     def run(data: Path, *flags: str) -> tuple[int, dict[str, Any]]:
-        before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
+        before = files_in(data)
         code = main(["doctor", str(data), "--json", *flags])
-        assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
+        assert files_in(data) == before
         content: dict[str, Any] = json.loads(capsys.readouterr().out)
         return code, content
 
@@ -251,7 +257,9 @@ def test_a_sample_says_so(tmp_path: Path, doctor: Doctor) -> None:
 def test_with_a_network(tmp_path: Path, doctor: Doctor) -> None:
     code, content = doctor(write_folders(tmp_path / "data", 4), "--model", "resnet9", "--max-images", "4")
     assert (code, finding(content, "model-fit")["severity"]) == (0, "note")
-    assert "8 images of 8 smaller than the receptive field of resnet9 (111x111)" in finding(content, "model-fit")["found"]
+    assert (
+        "8 images of 8 smaller than the receptive field of resnet9 (111x111)" in finding(content, "model-fit")["found"]
+    )
 
 
 def test_no_page_within_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,3 +282,63 @@ def test_real_masks_that_do_not_fit(real_data: Path, tmp_path: Path, doctor: Doc
     code, content = doctor(real_data / "hard_mismatch", "--output", str(tmp_path / "out"))
     assert (code, set(named(content, "error"))) == (1, {"mask-size", "mask-foreground-255"})
     assert len(finding(content, "mask-size")["paths"]) == 5
+
+
+def test_names_that_nobody_expects(tmp_path: Path, doctor: Doctor) -> None:
+    data = write_folders(tmp_path / "data")
+    odd = ["<b>&amp;.png", "a\nb.png", "caf\udce9.png", "'; rm -r x.png"]
+    for name in odd:
+        (data / "cat" / name).write_bytes(b"no image")
+    code, content = doctor(data)
+    assert code == 1
+    assert set(finding(content, "files")["paths"]) == {f"cat/{name}" for name in odd}
+    page = Path(content["page"]).read_text(encoding="utf-8")
+    assert "cat/&lt;b&gt;&amp;amp;.png" in page
+    assert "<b>" not in page
+
+
+def test_shards(tmp_path: Path, doctor: Doctor) -> None:
+    import io
+    import tarfile
+
+    def add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        shard.addfile(member, io.BytesIO(content))
+
+    (tmp_path / "data").mkdir()
+    for number, part in enumerate(("train", "val")):
+        with tarfile.open(tmp_path / "data" / f"{part}-000000.tar", "w") as shard:
+            for index in range(12):
+                stored = io.BytesIO()
+                seed = 5 if index == 3 else 100 * number + index  # one image on both sides
+                Image.fromarray(scene(seed)[0]).save(stored, "PNG")
+                add(shard, f"{part}{index:03}.png", stored.getvalue())
+                add(shard, f"{part}{index:03}.cls", str(index % 2).encode())
+    code, content = doctor(tmp_path / "data")
+    leaked = [item for item in content["findings"] if item["check"] == "duplicates"]
+    assert code == 1
+    assert content["num_images_looked_at"] == 24
+    assert any("validation image" in item["found"] for item in leaked)
+
+
+@pytest.mark.parametrize(("kind", "check"), [("color", "mask-color"), ("jpeg", "mask-lossy"), ("deep", "mask-deep")])
+def test_masks_in_another_form(kind: str, check: str, tmp_path: Path, doctor: Doctor) -> None:
+    data = write_voc(tmp_path / "data")
+    for path in sorted((data / "SegmentationClass").iterdir()):
+        mask = scene(int(path.stem[1:]))[1]
+        if kind == "color":
+            Image.fromarray(np.array(COLORS, np.uint8)[mask]).save(path)
+        elif kind == "jpeg":
+            Image.fromarray(mask * 100).save(path, "JPEG")
+        else:
+            Image.fromarray(mask.astype(np.uint16) * 300).save(path)
+    code, content = doctor(data)
+    assert code == 1
+    assert finding(content, check)["severity"] == "error"
+    assert len(finding(content, check)["paths"]) == 24
+    if kind == "color":  # the fix, with names for the colours: read as masks of indices are
+        flag = "#000000=road,#800000=car,#008000=sky"
+        assert flag.split(",")[1][:7] in finding(content, check)["fix"]
+        code, content = doctor(data, "--mask-palette", flag)
+        assert (code, content["findings"]) == (0, [])

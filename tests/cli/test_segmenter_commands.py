@@ -93,6 +93,12 @@ def test_predict_prints_shares_and_writes_masks(
             assert (picture.mode, picture.size) == ("RGB", mask.shape[::-1])
 
 
+def test_predict_names_the_share_of_no_class(made: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    image = Path(made[1]) / "images" / "00.png"
+    assert main(["predict", made[0], str(image), *BASIC, "--ignore-below", "1"]) == 0
+    assert capsys.readouterr().out == f"{image}\t(no class)\t1.000000\n"
+
+
 def test_predict_does_not_write_over_a_folder(made: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     images = Path(made[1]) / "images"
     assert main(["predict", made[0], str(images), *BASIC, "--output", str(images)]) == 2

@@ -28,6 +28,9 @@ def place_image(size: tuple[int, int]) -> np.ndarray:
     return np.stack([y % 256, x % 256, (y // 256) * 16 + x // 256], axis=2).astype(np.uint8)
 
 
+PLACES = place_image((200, 450))
+
+
 def rare_mask(size: tuple[int, int]) -> np.ndarray:
     """Background 0, a large class 1, a border 255, and two or three pixels of class 4."""
     mask = np.zeros(size, np.uint8)
@@ -142,7 +145,7 @@ def box_of(image: np.ndarray) -> tuple[int, int, int, int]:
     row, column, pages = image[0, 0].tolist()
     top, left = row + 256 * (pages // 16), column + 256 * (pages % 16)
     height, width = image.shape[:2]
-    assert np.array_equal(image, place_image((1000, 1000))[top : top + height, left : left + width])
+    assert np.array_equal(image, PLACES[top : top + height, left : left + width])
     return top, left, height, width
 
 
@@ -169,7 +172,7 @@ def test_patches_are_native_pixels_with_their_labels(dataset: ImageDataset, augm
 
 def test_random_places_are_uniform(dataset: ImageDataset) -> None:
     patches = PatchDataset(with_augmentation(dataset, None), size=64)
-    found = [box_of(patches.load(index, epoch))[:2] for epoch in range(150) for index in range(8)]
+    found = [box_of(patches.load(index, epoch))[:2] for epoch in range(90) for index in range(8)]
     corners = np.array(found) / [150 - 64, 211 - 64]
     np.testing.assert_allclose(corners.mean(axis=0), 0.5, atol=0.03)
     np.testing.assert_allclose(corners.std(axis=0), 1 / 12**0.5, atol=0.02)
@@ -221,9 +224,9 @@ def test_a_rare_class_gets_a_share_that_does_not_depend_on_its_area(
 def test_every_class_is_drawn_alike(dataset: ImageDataset) -> None:
     """Patches of one pixel are of the class that was drawn."""
     patches = PatchDataset(with_augmentation(dataset, None), size=1, by="class", class_share=1.0)
-    labels = [int(patches.load_mask(index, 0)[0, 0]) for index in range(3000)]
+    labels = [int(patches.load_mask(index, 0)[0, 0]) for index in range(2000)]
     assert IGNORED not in labels
-    np.testing.assert_allclose(np.bincount(labels)[[0, 1, 4]] / 3000, 1 / 3, atol=0.03)
+    np.testing.assert_allclose(np.bincount(labels)[[0, 1, 4]] / 2000, 1 / 3, atol=0.04)
 
 
 def test_images_without_a_counted_pixel_give_random_patches(dataset: ImageDataset) -> None:

@@ -1,6 +1,7 @@
 """A look at one file, compared with loops over its pixels; and copies among files."""
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,11 @@ def naive_ramps(values: np.ndarray) -> tuple[int, int]:
     steps = ramps = 0
     for row in values.tolist():
         signs = []
-        for left, right in zip(row, row[1:], strict=False):
+        for left, right in itertools.pairwise(row):
             real = left != right and 255 not in (left, right)
             signs.append((1 if right > left else -1) if real else 0)
         steps += sum(sign != 0 for sign in signs)
-        ramps += sum(a == b != 0 for a, b in zip(signs, signs[1:], strict=False))
+        ramps += sum(a == b != 0 for a, b in itertools.pairwise(signs))
     return steps, ramps
 
 
@@ -111,9 +112,10 @@ def table(root: Path, paths: list[str], labels: list[int] | None = None) -> Imag
 
 def test_copies(tmp_path: Path) -> None:
     for number in range(4):
-        Image.fromarray(noise(number)).save(tmp_path / f"t{number}.png")
+        # Noise is not compressed: files of one size would be of one length.
+        Image.fromarray(noise(number, 30 + number)).save(tmp_path / f"t{number}.png")
     (tmp_path / "t4.png").write_bytes((tmp_path / "t0.png").read_bytes())  # byte for byte, in the same part
-    Image.fromarray(noise(1)).save(tmp_path / "v0.bmp")  # the pixels, in another format
+    Image.fromarray(noise(1, 31)).save(tmp_path / "v0.bmp")  # the pixels, in another format
     (tmp_path / "v1.png").write_bytes((tmp_path / "t2.png").read_bytes())
     Image.fromarray(noise(9)).save(tmp_path / "v2.png")
     parts = [
@@ -144,7 +146,10 @@ def test_the_digest_of_a_file(tmp_path: Path) -> None:
 
 def test_a_sample_is_the_same_each_time_and_has_each_part(tmp_path: Path) -> None:
     Image.fromarray(noise(0)).save(tmp_path / "a.png")
-    parts = [Part(name="train", table=table(tmp_path, ["a.png"] * 97)), Part(name="val", table=table(tmp_path, ["a.png"]))]
+    parts = [
+        Part(name="train", table=table(tmp_path, ["a.png"] * 97)),
+        Part(name="val", table=table(tmp_path, ["a.png"])),
+    ]
     (_, train), (_, val) = chosen_rows(parts, 10)
     assert [rows for _, rows in chosen_rows(parts, 10)] == [train, val]
     assert (len(train), val) == (10, [0])

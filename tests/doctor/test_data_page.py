@@ -63,7 +63,7 @@ def test_names_from_outside_are_text(tmp_path: Path) -> None:
 def test_nothing_is_fetched(tmp_path: Path) -> None:
     page = render_page(report(tmp_path))
     (source,) = parsed(page).sources
-    assert source.startswith("data:image/png;base64,iVBOR")
+    assert source.startswith("data:image/jpeg;base64,/9j/")
     assert not re.search(r"url\(|@import|https?://", page)
     assert "prefers-color-scheme: dark" in page
 

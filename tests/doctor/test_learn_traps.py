@@ -1,6 +1,7 @@
-"""Each trap of training a segmenter, set on purpose, is named first; and the healthy setting beside it is left alone."""
+"""Each trap of training a segmenter, set on purpose, is named first; the healthy setting beside it is left alone."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,12 +22,15 @@ from anysize.doctor.learn import LearningReport, diagnose_learning
 from anysize.losses import create_objective
 
 SAMPLES = shapes()
+SIGNED = [(image * 0.5 - 0.1, mask) for image, mask in SAMPLES]
+UNIT = [(image * 0.25 + 0.45, mask) for image, mask in SAMPLES]
 LARGE = shapes(size=96)
 
 
 def diagnose(model: nn.Module, loss: Any = cross_entropy, samples: Any = SAMPLES, **more: Any) -> LearningReport:
     more.setdefault("num_classes", 3)
     more.setdefault("lr", 3e-3)
+    more.setdefault("steps", 30)
     before = copy.deepcopy(model.state_dict())
     report = diagnose_learning(model, samples, loss, **more)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -58,6 +62,29 @@ def momentum(value: float) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = value
     return model
+
+
+def trained_on(normalise: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+    """A network whose running statistics know other images of the kind, normalised in this way."""
+    model = seeded().train()
+    with torch.no_grad():
+        for seed in range(30):
+            model(torch.stack([normalise(image * 0.25 + 0.45) for image, _ in shapes(seed=seed + 10)]))
+    return model
+
+
+def norm_in_evaluation() -> nn.Module:
+    model = trained_on(lambda image: (image - 0.45) / 0.25)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False).eval()
+    return model
+
+
+def blurred(mask: torch.Tensor) -> torch.Tensor:
+    """Classes 0, 10 and 20, with the means of neighbours between them, as bilinear resizing gives."""
+    wide = torch.where(mask == 255, 0, mask)[None, None].float() * 10
+    return functional.avg_pool2d(functional.pad(wide, (1, 1, 1, 1), mode="replicate"), 3, 1)[0, 0].round().long()
 
 
 def nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -141,8 +168,29 @@ TRAPS = {
         seeded,
         {"samples": [(image, mask.roll((8, 8), (0, 1))) for image, mask in LARGE]},
         "pairing",
-        "masks lie about 8 px down and 8 px right of where their images have edges",
-        "move the masks by (-8, -8) pixels",
+        "masks lie about ",
+        "move the masks by (-",
+    ),
+    "resized bilinearly": (
+        lambda: seeded(21),
+        {"samples": [(image, blurred(mask)) for image, mask in SAMPLES], "num_classes": 21},
+        "labels",
+        "",
+        "resize masks with nearest neighbour",
+    ),
+    "[0, 1] for [-1, 1]": (
+        lambda: trained_on(lambda image: 2 * image - 1),
+        {"samples": UNIT},
+        "inputs",
+        "images lie in [0, 1] (as [0, 1]), and the first batch normalisation remembers [-1, 1]",
+        "--mean 127.5 127.5 127.5 --std 127.5 127.5 127.5",
+    ),
+    "0..255 for [-1, 1]": (
+        lambda: trained_on(lambda image: 2 * image - 1),
+        {"samples": [(255 * image, mask) for image, mask in UNIT]},
+        "inputs",
+        "images lie in [0, 255] (as 0..255), and the first batch normalisation remembers [-1, 1]",
+        "--mean 127.5 127.5 127.5 --std 127.5 127.5 127.5",
     ),
     "all frozen": (frozen, {}, "gradients", "nothing can be learned: all 14 parameter tensors are frozen", "requires_"),
     "dead ReLU": (
@@ -198,6 +246,10 @@ HEALTHY: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "SGD": (seeded, {"optimizer_factory": lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)}),
     "large": (seeded, {"samples": LARGE, "max_side": 64}),
+    "frozen norm": (norm_in_evaluation, {"batch_norm_frozen": True, "lr": 0.01}),
+    "trained on such images": (lambda: trained_on(lambda image: 2 * image - 1), {"samples": SIGNED}),
+    "trained on [0, 1]": (lambda: trained_on(lambda image: image), {"samples": UNIT}),
+    "from scratch in [0, 1]": (seeded, {"samples": UNIT}),
     "two classes": (lambda: seeded(2), {"samples": shapes(num_classes=2), "num_classes": 2}),
 }
 

@@ -30,6 +30,7 @@ def test_what_a_line_means(spec: str, terms: list[tuple[float, str]], shown: str
     assert objective.spec == shown
     assert create_objective(shown, num_classes=3) == objective
     assert objective.splits_exactly is ("batch_" not in spec)
+    assert objective.takes_labels is (terms == [(1.0, "ce")])
 
 
 def test_sums_of_means() -> None:

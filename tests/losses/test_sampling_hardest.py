@@ -76,6 +76,13 @@ def test_ohem_is_cross_entropy_of_the_sample() -> None:
     assert make("ohem", options={"share": 0.3})(x, t) == make("ce")(x, sample_hardest(x, t, 0.3))
 
 
+def test_the_number_of_hardest_is_not_a_matter_of_rounding() -> None:
+    for number in range(1, 400):
+        for percent in range(1, 101):
+            assert num_hardest(percent / 100, number) == -(-percent * number // 100)
+    assert num_hardest(1e-9, 5) == 1
+
+
 def test_among_equals_the_first_whatever_the_canvas() -> None:
     logits, targets = torch.zeros(3, 4, 5), torch.arange(20).reshape(4, 5) % 3
     wanted = torch.where(torch.arange(20).reshape(4, 5) < 5, targets, IGNORED)

@@ -1,4 +1,4 @@
-"""Overlaps of label maps against loops, torchmetrics and scikit-learn."""
+"""Overlaps of label maps against loops, scikit-learn and torchmetrics."""
 
 import math
 
@@ -74,16 +74,36 @@ def test_by_hand() -> None:
     assert matrix.frequency_weighted_iou == pytest.approx(0.5 * 0.5 + 0.5 * 2 / 3)
 
 
+def counted(used: int) -> tuple[ConfusionMatrix, list[tuple[np.ndarray, np.ndarray]]]:
+    """Five classes, of which some are absent from the truth, and a sixth that occurs nowhere."""
+    matrix, maps = ConfusionMatrix(6), [random_maps(seed, 5, used) for seed in range(8)]
+    for truth, prediction in maps:
+        matrix.update_map(truth, prediction)
+    return matrix, maps
+
+
 @pytest.mark.parametrize("used", [5, 3])
-def test_equal_to_torchmetrics_and_scikit_learn(used: int) -> None:
-    """Five classes, of which two may be absent from the truth, and a sixth that occurs nowhere."""
+def test_equal_to_scikit_learn(used: int) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    matrix, maps = counted(used)
+    truth, prediction = (np.concatenate([pair[which][pair[0] != 255] for pair in maps]) for which in (0, 1))
+    assert matrix.counts.tolist() == sklearn.confusion_matrix(truth, prediction, labels=range(6)).tolist()
+    options = {"labels": range(5), "zero_division": 0.0}
+    assert matrix.iou[:5] == pytest.approx(sklearn.jaccard_score(truth, prediction, average=None, **options))
+    assert matrix.mean_iou == pytest.approx(sklearn.jaccard_score(truth, prediction, average="macro", **options))
+    assert matrix.mean_dice == pytest.approx(sklearn.f1_score(truth, prediction, average="macro", **options))
+    assert math.isnan(matrix.iou[5])
+
+
+@pytest.mark.slow  # for what torchmetrics imports
+@pytest.mark.parametrize("used", [5, 3])
+def test_equal_to_torchmetrics(used: int) -> None:
     import_zoo("torchvision")  # torchmetrics imports it, and does not get far where it does not fit to torch
     torch = pytest.importorskip("torch")
     classification = pytest.importorskip("torchmetrics.classification")
-    sklearn = pytest.importorskip("sklearn.metrics")
-    matrix = ConfusionMatrix(6)
+    matrix, maps = counted(used)
     options = {"num_classes": 6, "ignore_index": 255}
-    theirs = {
+    metrics = {
         "iou": classification.MulticlassJaccardIndex(average="macro", **options),
         "classes": classification.MulticlassJaccardIndex(average="none", **options),
         "weighted": classification.MulticlassJaccardIndex(average="weighted", **options),
@@ -92,28 +112,19 @@ def test_equal_to_torchmetrics_and_scikit_learn(used: int) -> None:
         "recall": classification.MulticlassAccuracy(average="macro", **options),
         "matrix": classification.MulticlassConfusionMatrix(**options),
     }
-    truths, predictions = [], []
-    for seed in range(8):
-        truth, prediction = random_maps(seed, 5, used)
-        matrix.update_map(truth, prediction)
-        for metric in theirs.values():
+    for truth, prediction in maps:
+        for metric in metrics.values():
             metric.update(torch.tensor(prediction, dtype=torch.long), torch.tensor(truth, dtype=torch.long))
-        truths.append(truth[truth != 255])
-        predictions.append(prediction[truth != 255])
-    theirs = {name: metric.compute() for name, metric in theirs.items()}
+    theirs = {name: metric.compute().numpy() for name, metric in metrics.items()}
     assert matrix.counts.tolist() == theirs["matrix"].tolist()
-    assert matrix.mean_iou == pytest.approx(float(theirs["iou"]), rel=1e-6)
-    assert np.nan_to_num(matrix.iou) == pytest.approx(theirs["classes"].numpy(), rel=1e-6)
+    assert matrix.mean_iou == pytest.approx(theirs["iou"], rel=1e-6)
+    assert np.nan_to_num(matrix.iou) == pytest.approx(theirs["classes"], rel=1e-6)
     assert math.isnan(matrix.iou[5]), "torchmetrics lists 0 for it, and leaves it out of the mean as well"
-    assert matrix.frequency_weighted_iou == pytest.approx(float(theirs["weighted"]), rel=1e-6)
-    assert matrix.mean_dice == pytest.approx(float(theirs["dice"]), rel=1e-6)
-    assert matrix.accuracy == pytest.approx(float(theirs["accuracy"]), rel=1e-6)
+    assert matrix.frequency_weighted_iou == pytest.approx(theirs["weighted"], rel=1e-6)
+    assert matrix.mean_dice == pytest.approx(theirs["dice"], rel=1e-6)
+    assert matrix.accuracy == pytest.approx(theirs["accuracy"], rel=1e-6)
     # A class that is predicted and absent has no recall; torchmetrics takes it for 0.
-    assert matrix.mean_accuracy * used / 5 == pytest.approx(float(theirs["recall"]), rel=1e-6)
-    truth, prediction = np.concatenate(truths), np.concatenate(predictions)
-    assert matrix.counts.tolist() == sklearn.confusion_matrix(truth, prediction, labels=range(6)).tolist()
-    of_class = sklearn.jaccard_score(truth, prediction, labels=range(5), average=None, zero_division=0.0)
-    assert matrix.iou[:5] == pytest.approx(of_class)
+    assert matrix.mean_accuracy * used / 5 == pytest.approx(theirs["recall"], rel=1e-6)
 
 
 def test_adding_parts_is_counting_all() -> None:
@@ -150,7 +161,7 @@ MASK = np.array([[0, 2], [255, 1]], dtype=np.uint8)
         (
             MASK,
             np.array([[0, 3], [1, 1]], dtype=np.uint8),
-            "the prediction holds 3 in 1 pixels; class indices must lie in 0..2",
+            "the prediction holds 3 in 1 pixel; class indices must lie in 0..2",
             "take the argmax over the 3 channels of the logits",
         ),
         (

@@ -1,5 +1,6 @@
 """DeepLab v3+ against segmentation_models_pytorch's, with the same encoder and the same random weights."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from anysize.errors import CheckpointError, UsageError
 from anysize.models import create_model
 from anysize.models.encoder import list_encoders
 from anysize.models.zoo.deeplabv3plus import ATROUS_RATES
+from anysize.ragged.verification.alone import run_alone
 
 SMP_ENCODERS = {
     "resnet18": "resnet18",
@@ -136,7 +138,19 @@ def test_an_auxiliary_head_beside_the_main_one() -> None:
     assert answer.shape == (2, 3, 37, 50)
 
 
-def test_the_auxiliary_head_is_exact_on_mixed_sizes() -> None:
+def test_the_auxiliary_head_on_mixed_sizes_is_that_of_each_image() -> None:
+    options = {"encoder": "mobilenet_v2", "encoder_width": 0.25, "channels": 8, "dropout": 0.0}
+    model = create_model("deeplabv3plus", num_classes=3, aux_head=True, **options).double().train()
+    images = [torch.randn(3, *size, dtype=torch.float64) for size in ((33, 20), (17, 41), (40, 40))]
+    found = copy.deepcopy(model)(anysize.RaggedBatch.from_images(images))
+    expected = run_alone(model, images)
+    for name in ("out", "aux"):
+        for mine, its in zip(found[name].unbind(), expected, strict=True):
+            assert torch.allclose(mine, its[name][0], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.slow
+def test_verify_knows_the_auxiliary_head() -> None:
     model = small(aux_head=True)
     report = anysize.verify(model, sizes=((33, 20), (17, 41), (40, 40)))
     assert report.exact, report

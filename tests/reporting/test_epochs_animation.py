@@ -102,6 +102,40 @@ def test_files_are_read_and_lower_sheets_filled_up(tmp_path: Path) -> None:
     assert (high[TOP : TOP + 90, LEFT : LEFT + 120] == 90).all()
 
 
+def test_of_many_rows_the_first_that_fit_are_shown(tmp_path: Path) -> None:
+    """Twenty rows of 166 dots, the legend in two lines or one: at most 1,300 dots, and no row is cut."""
+    sheets = []
+    for epoch in (1, 2):
+        items = [
+            OverlayItem(
+                image=np.full((120, 120, 3), 10 * row, np.uint8),
+                name=f"{row}.png",
+                truth=np.zeros((120, 120), np.uint8),
+                prediction=np.full((120, 120), (epoch - 1) * row % 8, np.uint8),
+            )
+            for row in range(20)
+        ]
+        sheets.append((epoch, tmp_path / f"epoch_{epoch:03d}.png"))
+        draw_overlay_sheet(sheets[-1][1], items, COLORS, CLASSES)
+    with Image.open(sheets[0][1]) as image:
+        assert image.height == 86 + 20 * 166 + 26 + 26
+    draw_epochs_animation(tmp_path / "epochs.gif", sheets, COLORS)
+    shown = [frame for _, frame in frames(tmp_path / "epochs.gif")]
+    for epoch, frame in enumerate(shown, start=1):
+        assert frame.shape[0] == 86 + 6 * 166 + 2 * 26 + 26 <= 1300 < frame.shape[0] + 166
+        for row in range(6):
+            top = TOP + row * 166
+            assert abs(frame[top : top + 120, LEFT : LEFT + 120].astype(int) - 10 * row).max() <= 4
+            color = COLORS[(epoch - 1) * row % 8]
+            assert (frame[top : top + 120, LEFT + 2 * STEP : LEFT + 2 * STEP + 120] == color).all()
+        foot = frame[86 + 6 * 166 :]
+        swatches = [int((foot == color).all(axis=-1).sum()) for color in COLORS]
+        assert swatches == ([384] + [0] * 7 if epoch == 1 else [384] * 8)
+    with_words, without = (frame[:36, 410:550] < 200 for frame in (shown[0], sheet(1)))
+    assert with_words.any(axis=-1).sum() > 100
+    assert not without.any()
+
+
 def noise(epoch: int) -> np.ndarray:
     return np.random.default_rng(epoch).integers(0, 256, (200, 300, 3), dtype=np.uint8)
 

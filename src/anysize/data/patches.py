@@ -271,7 +271,7 @@ def _laid_around_a_class(
     if not len(classes):
         return row
     chosen = classes[int(uniform(*place, _CLASS) * len(classes))]
-    pixels = np.flatnonzero(mask != IGNORED)
+    pixels = np.flatnonzero(mask == chosen)
     for number in range(_TRIES):  # a pixel may lie in a corner that the rotation has cut off
         pixel = pixels[int(uniform(*place, _PIXEL + number) * len(pixels))]
         y, x = _place_in_whole(row, *divmod(int(pixel), mask.shape[1]))

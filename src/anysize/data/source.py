@@ -15,6 +15,7 @@ from anysize.data.masks.census import MaskCensus
 from anysize.data.masks.coding import MaskCoding
 from anysize.data.masks.faults import MaskProblem, refuse_masks
 from anysize.data.masks.loading import ReadMasks, read_masks
+from anysize.data.masks.rules import MaskRules
 from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.data.scanning import Scanned, check_files, refuse_unreadable, scan_table
@@ -162,7 +163,7 @@ def load_data(
         val=val,
         problems=scanned.problems,
         ignored=listing.ignored,
-        notes=(*listing.notes, *scanned.notes, *_mask_notes(read), *split_notes),
+        notes=(*listing.notes, *scanned.notes, *_mask_notes(read, options), *split_notes),
         has_own_split=any(split is not None for split in listing.splits),
         coding=None if read is None else read.meaning.coding,
         palette=None if read is None else read.meaning.palette,
@@ -180,10 +181,11 @@ def _refuse_unreadable(listing: Listing, scanned: Scanned, options: DataOptions)
     refuse_unreadable(scanned.problems, count, options, what=what, num_left=len(scanned.table))
 
 
-def _mask_notes(read: ReadMasks | None) -> tuple[str, ...]:
+def _mask_notes(read: ReadMasks | None, options: DataOptions) -> tuple[str, ...]:
     """What was decided about the masks, and what is odd about them."""
     if read is None:
-        return ()
+        unused = options.masks != MaskRules()
+        return ("the data have no masks: what was said about their values and classes is not used",) * unused
     odd = (f"{problem}: {problem.fix}" for problem in read.problems if problem.severity == "warning")
     return (*read.meaning.notes, *odd)
 

@@ -33,7 +33,7 @@ def mean_loss(loss: Any, logits: Any, targets: Any) -> Tensor:
         logits, targets: what it takes.
     """
     if hasattr(loss, "terms") and hasattr(loss, "sums"):
-        weights = [float(term[0]) for term in loss.terms]
+        weights = [float(term.weight) for term in loss.terms]
         sums = loss.sums(logits, targets)
         return torch.stack([w * s.total / max(s.count, 1e-12) for w, s in zip(weights, sums, strict=True)]).sum()
     result: Any = loss(logits, targets)

@@ -52,6 +52,11 @@ class Objective:
         """Whether a step in several passes has the gradient of one pass: all but ``batch_`` losses."""
         return all(term.loss.splits_exactly for term in self.terms)
 
+    @property
+    def takes_labels(self) -> bool:
+        """Whether it also works on labels of whole images: all terms do."""
+        return all(term.loss.takes_labels for term in self.terms)
+
     def counts(self, targets: Any) -> tuple[float, ...]:
         """Return each term's count, from the targets alone; see `Loss.count`."""
         first = self.terms[0].loss

@@ -18,10 +18,11 @@ __all__ = ["hardest_labels", "num_hardest", "sample_hardest"]
 def num_hardest(share: float, num_counted: int) -> int:
     """Return how many pixels the hardest share of some are: rounded up, so that at least one is left.
 
-    >>> num_hardest(0.25, 9), num_hardest(0.1, 30), num_hardest(0.01, 1), num_hardest(0.5, 0)
-    (3, 3, 1, 0)
+    >>> num_hardest(0.25, 9), num_hardest(0.07, 100), num_hardest(0.01, 1), num_hardest(0.5, 0)
+    (3, 7, 1, 0)
     """
-    return math.ceil(round(share * num_counted, 6))  # 0.1 * 30 is 3.0000000000000004
+    number = math.ceil(round(share * num_counted, 6))  # 0.07 * 100 is 7.000000000000001
+    return max(number, 1) if num_counted else 0
 
 
 def hardest_labels(pair: Pair, share: float) -> Labels:

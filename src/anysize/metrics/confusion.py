@@ -179,8 +179,9 @@ def _not_classes(name: str, values: NDArray[Any], num_pixels: int, num_classes: 
         ),
         "prediction": f"take the argmax over the {num_classes} channels of the logits",
     }
+    pixels = "1 pixel" if num_pixels == 1 else f"{num_pixels:,} pixels"
     return UsageError(
-        f"the {name} holds {shown} in {num_pixels:,} pixels; class indices must lie in 0..{num_classes - 1}"
+        f"the {name} holds {shown} in {pixels}; class indices must lie in 0..{num_classes - 1}"
         + (f", and {IGNORED} marks pixels to ignore" if name == "truth" else ""),
         hint=hints[name],
     )

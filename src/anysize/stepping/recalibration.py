@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation, estimated anew over many batches (Wu and Johnson 2021, section 3.2)."""
+"""Running statistics of batch normalisation, estimated anew over many batches (Wu and Johnson 2021, section 3)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager

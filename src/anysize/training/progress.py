@@ -43,6 +43,8 @@ class RunProgress:
     """Layers of batch normalisation whose statistics came with pretrained weights: those that can be frozen."""
     frozen: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the running statistics of each frozen layer of batch normalisation."""
+    alarms: dict[str, Any] = field(default_factory=dict)
+    """What `anysize.doctor.alarms` remembers of the epochs so far."""
     rows: list[EpochRow] = field(default_factory=list)
     """One for each finished epoch."""
     best_epoch: int | None = None

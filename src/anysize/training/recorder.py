@@ -17,7 +17,6 @@ from anysize.training.tasks import Column
 
 __all__ = ["Recorder"]
 
-_NUM_PREVIEWS = 12
 
 _LAST_COLUMNS = (
     Column("lr", "lr", ".2e"),
@@ -41,7 +40,7 @@ class Recorder:
         self._folder = folder
         self._setup = setup
         self._console = console
-        self.previews = choose_previews(setup.val.table.sizes, setup.config.seed)
+        self.previews = choose_previews(setup.val.table.sizes, setup.config.seed, setup.task.num_previews)
         """The validation images that are shown each epoch, by their places."""
         self._columns = (Column("epoch", "epoch", ".0f"), *setup.task.columns, *_LAST_COLUMNS)
         self._writer: Any = None
@@ -98,7 +97,7 @@ class Recorder:
         if self._setup.task.animates and len(sheets) > 1:
             from anysize.reporting.segmentation import draw_epochs_animation
 
-            draw_epochs_animation(self._folder.previews / "epochs.gif", sheets)
+            draw_epochs_animation(self._folder.previews / "epochs.gif", sheets, self._setup.card.palette)
         if best is not None:
             self._setup.task.draw_figures(self._folder.plots, self._setup, best)
 
@@ -108,14 +107,15 @@ class Recorder:
             self._writer.close()
 
 
-def choose_previews(sizes: np.ndarray[Any, np.dtype[np.int64]], seed: int) -> list[int]:
+def choose_previews(sizes: np.ndarray[Any, np.dtype[np.int64]], seed: int, count: int) -> list[int]:
     """Choose the images to show each epoch: the smallest, the largest, and others at random.
 
     Args:
         sizes: (N, 2) of all validation images.
         seed: of the choice.
+        count: how many, at most.
     """
     areas = sizes.prod(axis=1)
     ends = list(dict.fromkeys((int(areas.argmin()), int(areas.argmax()))))
     others = [int(i) for i in np.random.default_rng(seed).permutation(len(areas)) if int(i) not in ends]
-    return [ends[0], *others[: _NUM_PREVIEWS - len(ends)], *ends[1:]]
+    return [ends[0], *others[: count - len(ends)], *ends[1:]]

@@ -27,6 +27,7 @@ from anysize.training.recorder import Recorder
 from anysize.training.run_folder import RunFolder
 from anysize.training.setup import Setup, set_up
 from anysize.training.source import images_of, write_left_out, write_split
+from anysize.training.watch import Watch
 
 __all__ = ["TrainResult", "train"]
 
@@ -128,6 +129,8 @@ class _Run:
             report=self._report_shortage,
             name_of=lambda index: str(setup.train.path(index)),
         )
+        # Of whole images the collapse is seen more finely, in the probabilities themselves.
+        self.watch = Watch(setup, progress) if setup.task.name == "segment" else None
         self.normalising = Normalising(setup.config, setup.model, progress, console)
         self.parts = Parts(name_of=lambda index: str(setup.val.path(index)), report=self._report_shortage)
         self.best_results: Any = None
@@ -234,7 +237,7 @@ class _Run:
             self.best_results = results
             self._save_weights(self.folder.best_weights, row)
         self.recorder.epoch(self.progress, results)
-        self._warn_if_collapsed(results)
+        self._alarm(row, results)
 
     def _validate(self) -> Any:
         with self.console.bar("validating", len(self.setup.val)) as bar:
@@ -256,14 +259,17 @@ class _Run:
             "wait_share": sums.wait_share,
         }
 
-    def _warn_if_collapsed(self, results: Any) -> None:
-        """A network that answers the same everywhere does not learn any more; say so."""
+    def _alarm(self, row: EpochRow, results: Any) -> None:
+        """Say what goes wrong, once each: a collapse, a class never predicted, a plateau from the start."""
         if self.setup.optimizer.param_groups[-1]["lr"] < 0.1 * self.config.peak_lr and len(self.progress.rows) == 1:
             return  # it has hardly begun: the rate is still rising
         said = self.setup.task.collapsed(results, self.setup)
         if said is not None:
             self.console.warn(said)
             self.recorder.event("collapsed", message=said)
+        for finding in self.watch.after_epoch(row, results) if self.watch is not None else ():
+            self.console.warn(str(finding))
+            self.recorder.event("alarm", **finding.to_json())
 
     def _save_weights(self, path: Path, row: EpochRow) -> None:
         save_model(path, self.setup.model, dataclasses.replace(self.setup.card, results=row))

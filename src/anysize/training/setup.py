@@ -79,6 +79,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     side = smallest_side(model, channels)
     require_sides(source.train.joined(held_out(source)), side, config.model, config.max_side)
     _require_fitting(config, model, source, channels, side, task)
+    criterion = _criterion(config, source)
     checked = check(source, channels, config, console)
     left_out += checked.source.problems
     if left_out:
@@ -107,12 +108,17 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         f"{config.model}: {sum(p.numel() for p in model.parameters()):,} parameters, {channels} channel(s), on {device}"
     )
     config = fit_to_memory(config, model, optimizer, train, val, console)
+    if not criterion.objective.splits_exactly:
+        console.say(
+            f"note: {criterion.objective.spec} is over the images that go through the network at once; a step that "
+            "needs several passes (--max-pixels, or memory) averages theirs"
+        )
     return Setup(
         config=config,
         task=task,
         model=model,
         optimizer=optimizer,
-        criterion=_criterion(config, checked.source),
+        criterion=criterion,
         device=device,
         normalisation=normalisation,
         card=card,
@@ -165,6 +171,11 @@ def _criterion(config: TrainConfig, source: DataSource) -> Criterion:
         label_smoothing=config.label_smoothing,
         options=config.loss_kwargs,
     )
+    if source.task == "classify" and not objective.takes_labels:
+        raise UsageError(
+            f"--loss {config.loss} needs a class for each pixel, and {config.data} has one for each image",
+            hint="--loss ce, or focal",
+        )
     is_hardest = config.see == "sampled" and config.sample_by == "hardest" and source.task == "segment"
     return Criterion(objective, config.aux_weight, config.sample_share if is_hardest else 1.0)
 

@@ -37,13 +37,16 @@ def run(options: PredictConfig, *, as_json: bool) -> int:
         }
         write_json(content)
         return 0
-    write_lines(*(_line(answer, 4 if isinstance(answer, Prediction) else 6) for answer in predictions.answers))
+    write_lines(*(_line(answer) for answer in predictions.answers))
     return 0
 
 
-def _line(answer: Any, decimals: int) -> str:
+def _line(answer: Any) -> str:
     """Path, then each class with its probability, or with its share: of a million pixels, one is seen."""
-    return "\t".join([answer.path, *(f"{name}\t{share:.{decimals}f}" for name, share in answer.top)])
+    if not hasattr(answer, "shares"):
+        return "\t".join([answer.path, *(f"{name}\t{probability:.4f}" for name, probability in answer.top)])
+    unsure = [("(no class)", answer.ignored_share)] if answer.ignored_share else []
+    return "\t".join([answer.path, *(f"{name}\t{share:.6f}" for name, share in (*answer.top, *unsure))])
 
 
 def _classified(answer: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from anysize.data.masks.coding import MaskCoding
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.errors import LayoutError
 
-__all__ = ["MaskPart", "Pairs", "listing_of_pairs", "pair_by_stem", "stem_of", "val_folder"]
+__all__ = ["MaskPart", "Pairs", "counted", "listing_of_pairs", "pair_by_stem", "stem_of", "val_folder"]
 
 _SUFFIXES = ("_mask", "_label", "_labels", "-mask", "-label")
 _VAL_NAMES = ("val", "valid", "validation")
@@ -114,7 +114,9 @@ def listing_of_pairs(
     """The listing of parts that are paired, with a note on what has no counterpart."""
     lone = sum(pairs.num_without_mask for _, pairs in parts)
     spare = sum(pairs.num_without_image for _, pairs in parts)
-    left = [f"{lone} images have no mask"] * bool(lone) + [f"{spare} masks have no image"] * bool(spare)
+    left = counted(lone, "image", "has no mask", "have no mask") + counted(
+        spare, "mask", "has no image", "have no image"
+    )
     return Listing(
         layout=layout,
         root=root,
@@ -128,6 +130,15 @@ def listing_of_pairs(
         palette=palette,
         coding=coding,
     )
+
+
+def counted(count: int, noun: str, one: str, several: str) -> list[str]:
+    """One clause, or none where there is nothing to count.
+
+    >>> counted(2, "image", "has no mask", "have no mask")
+    ['2 images have no mask']
+    """
+    return [f"{count} {noun} {one}" if count == 1 else f"{count} {noun}s {several}"] if count else []
 
 
 def _image_stem(stem: str, images: dict[str, str], mask_stem: Callable[[str], str] | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anysize.data.folders import class_folders
 from anysize.data.formats import Listing, Split
+from anysize.data.formats.mask_pairs import counted
 from anysize.data.formats.voc_lists import VocFiles, VocPair, pairs_of, read_lists, refuse, voc_files
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
@@ -159,8 +160,9 @@ def _listing(
     used = {pair.image for pair, _ in order}
     left = _left_out(images, masks, used)
     without = sum(item.reason.startswith("no mask") for item in left)
-    counts = [f"{len(left) - without} images are in no list that is used"] * (len(left) > without)
-    counts += [f"{without} images have no mask"] * bool(without)
+    unused = " in no list that is used"
+    counts = counted(len(left) - without, "image", "is" + unused, "are" + unused)
+    counts += counted(without, "image", "has no mask", "have no mask")
     notes = (*choice.notes, *notes, *([f"{' and '.join(counts)}: left out, and listed"] if left else []))
     return Listing(
         layout=_Voc.name,

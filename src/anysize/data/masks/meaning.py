@@ -68,7 +68,7 @@ def mask_meaning(listing: Listing, rules: MaskRules, masks: Sequence[str], facts
     if rules.palette is not None:
         coding, classes = _from_palette(rules.palette, names)
     elif listing.coding is not None and not rules.recoded:
-        coding, classes = _from_layout(listing, listing.coding, rules)
+        coding, classes = _from_layout(listing, listing.coding, rules, names)
     else:
         coding, classes, more = _from_values(rules, names, _top_value(rules, facts))
         notes += more
@@ -109,6 +109,9 @@ def _names(
 ) -> tuple[ClassNames | None, tuple[str, ...]]:
     if rules.names is not None:
         return rules.names, ()
+    named_by_layout = bool(listing.classes) and not rules.recoded
+    if named_by_layout or _is_named(rules.palette):
+        return None, ()  # by the layout, or in the palette itself
     files = [listing.root / name for name in NAME_FILES if (listing.root / name).is_file()]
     if files:
         notes = (f"class names are those of {files[0].name}",)
@@ -120,6 +123,10 @@ def _names(
         )
         return ClassNames(VOC_CLASSES, "Pascal VOC"), (note,)
     return None, ()
+
+
+def _is_named(palette: tuple[PaletteEntry, ...] | None) -> bool:
+    return palette is not None and any(entry.name not in (None, IGNORE_NAME) for entry in palette)
 
 
 def _is_genuine_voc(masks: Sequence[str], facts: Sequence[MaskFacts]) -> bool:
@@ -141,22 +148,37 @@ def _from_palette(entries: tuple[PaletteEntry, ...], names: ClassNames | None) -
         number = {entry.color: label for label, entry in enumerate(labelled)}
     else:
         classes = tuple(dict.fromkeys(str(entry.name) for entry in labelled))
+        if names is not None:
+            classes = _in_order_of(names, classes)
         number = {entry.color: classes.index(str(entry.name)) for entry in labelled}
     colors = tuple((entry.color, number.get(entry.color, IGNORED)) for entry in entries)
     return MaskCoding(num_classes=len(classes), lookup=(UNKNOWN,) * 256, colors=colors), classes
 
 
-def _from_layout(listing: Listing, coding: MaskCoding, rules: MaskRules) -> tuple[MaskCoding, tuple[str, ...]]:
+def _in_order_of(names: ClassNames, classes: tuple[str, ...]) -> tuple[str, ...]:
+    if set(names.names) != set(classes):
+        other = sorted(set(names.names) ^ set(classes))
+        raise DataError(
+            f"{names.source} and --mask-palette name different classes: {', '.join(printable(name) for name in other)} "
+            "is in one of them only",
+            hint="leave out --classes, or name the same classes in both",
+        )
+    return names.names
+
+
+def _from_layout(
+    listing: Listing, coding: MaskCoding, rules: MaskRules, names: ClassNames | None
+) -> tuple[MaskCoding, tuple[str, ...]]:
     """The layout's own coding; the user may name its classes otherwise, and ignore one more value."""
     classes = listing.classes
-    if rules.names is not None:
-        if len(rules.names.names) != coding.num_classes:
+    if names is not None:
+        if len(names.names) != coding.num_classes:
             raise DataError(
-                f"{rules.names.source} has {len(rules.names.names)} names; the layout {listing.layout} has "
-                f"{coding.num_classes} classes",
+                f"{names.source} has {len(names.names)} names; the layout {listing.layout} has {coding.num_classes} "
+                "classes",
                 hint="leave out --classes, or give one name for each class of the layout",
             )
-        classes = rules.names.names
+        classes = names.names
     lookup = list(coding.lookup)
     if rules.ignore_label is not None:
         lookup[rules.ignore_label] = IGNORED

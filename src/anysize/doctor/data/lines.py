@@ -9,7 +9,7 @@ from anysize.doctor.data.survey import Survey
 from anysize.doctor.data.tables import class_rows, label_values, pixel_statistics, size_bins, split_rows
 from anysize.doctor.finding import SEVERITIES, Finding
 
-__all__ = ["report_lines"]
+__all__ = ["report_lines", "told_notes"]
 
 _BAR = 30
 _MOST_CLASSES = 40
@@ -25,6 +25,7 @@ def report_lines(report: DataReport) -> list[str]:
     lines += _sizes(survey)
     lines += _classes(survey)
     lines += _pixels(survey)
+    lines += [f"as read: {printable(note)}" for note in told_notes(report)]
     for severity in SEVERITIES:
         found = [finding for finding in report.findings if finding.severity == severity]
         if found:
@@ -35,6 +36,13 @@ def report_lines(report: DataReport) -> list[str]:
     lines += [f"overlays  {report.sheet}"] if report.sheet else []
     lines += [f"page      {report.page}"] if report.page else []
     return [*lines, report.verdict]
+
+
+def told_notes(report: DataReport) -> list[str]:
+    """What reading the data has said and no finding repeats: where the class names are from, what was drawn."""
+    told = [str(problem) for problem in report.survey.mask_problems]
+    told += [finding.fix for finding in report.findings if finding.fix.startswith("--")]
+    return [note for note in report.survey.notes if not any(words in note for words in told)]
 
 
 def _heading(report: DataReport) -> str:

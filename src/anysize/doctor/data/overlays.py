@@ -77,7 +77,10 @@ def _draw_masks(path: Path, survey: Survey, coding: MaskCoding, title: str, max_
             continue
         picture = Image.fromarray(image)
         picture.thumbnail((_SIDE, _SIDE))
-        items.append(OverlayItem(image=np.asarray(picture), name=f"{pair.part}: {pair.image}", truth=mask))
+        name = f"{pair.part}: {pair.image}"
+        if mask.shape != image.shape[:2]:
+            name += f" (image {image.shape[0]}x{image.shape[1]}, mask stretched)"
+        items.append(OverlayItem(image=np.asarray(picture), name=name, truth=mask))
     if not items:
         return False
     draw_overlay_sheet(path, items, survey.palette, survey.classes, title)

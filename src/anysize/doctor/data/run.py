@@ -71,9 +71,7 @@ def survey_data(config: DoctorConfig, bar: BarOf) -> tuple[Survey, DataSource]:
         val_split=config.val_split, max_image_pixels=config.max_image_pixels, masks=mask_rules(config)
     )
     with bar("reading sizes", 0) as reading:
-        source = load_data(
-            root, options, progress=reading.set, raise_unreadable=False, raise_mask_problems=False
-        )
+        source = load_data(root, options, progress=reading.set, raise_unreadable=False, raise_mask_problems=False)
     parts = tuple(
         Part(name=name, table=table, census=census)
         for name, table, census in (

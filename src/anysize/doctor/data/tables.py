@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 _MOST_BINS = 10
-_MOST_VALUES = 40
+_MOST_VALUES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,8 @@ def size_bins(survey: Survey) -> list[SizeBin]:
     # Ratios that are remembered: 1.19 (a quarter of an octave), 1.41, 2, 4, ...
     ratio = next((r for r in (2**0.25, 2**0.5, 2.0) if math.log(high / low, r) < _MOST_BINS), 4.0)
     first = math.floor(math.log(low, ratio))
-    edges = [round(ratio ** (first + step)) for step in range(_MOST_BINS + 12)]
+    # Rounded down: the first edge may not pass the smallest image.
+    edges = [math.floor(ratio ** (first + step) + 1e-9) for step in range(_MOST_BINS + 12)]
     edges = sorted(set(edges[: next(i for i, edge in enumerate(edges) if edge > high) + 1]))
     counts, _ = np.histogram(sides, bins=[*edges[:-1], edges[-1] + 1])
     found = [

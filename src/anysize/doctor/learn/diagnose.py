@@ -13,7 +13,7 @@ from anysize.doctor.learn.case import Case, Normalisation, Sample, build_case
 from anysize.doctor.learn.gap import measure_gap
 from anysize.doctor.learn.overfit import Overfit, overfit
 from anysize.doctor.learn.probes import list_probes
-from anysize.doctor.learn.rate import check_rate, top_lr
+from anysize.doctor.learn.rate import check_rate, is_suspicious, top_lr
 from anysize.doctor.learn.report import LearningReport
 from anysize.doctor.sweep import SweepResult
 from anysize.doctor.untouched import untouched
@@ -125,12 +125,13 @@ def _try(
     gap: list[Finding] = []
     run = overfit(case, steps=steps, seconds=max(_RUN_SHARE * left, 1.0), at_end=lambda: gap.extend(measure_gap(case)))
     findings += gap
-    if run.learned or any(finding.severity == "error" for finding in findings):
+    case.figures["update_ratio"] = run.update_ratio
+    if any(finding.severity == "error" for finding in findings) or (run.learned and not is_suspicious(run)):
         return run, None
     say("trying other learning rates")
     left = seconds - (time.perf_counter() - started)
     found, swept = check_rate(case, run, max(left, 1.0))
-    findings += found or [_unexplained(run)]
+    findings += found or [_unexplained(run)] * (not run.learned)
     return run, swept
 
 

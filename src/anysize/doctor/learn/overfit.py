@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anysize.doctor.learn.case import NO_CLASS, Case
 
@@ -32,6 +32,9 @@ class Overfit:
     """Over the classes present; see `anysize.metrics`."""
     kappa: float
     """Cohen's kappa: the median of the last three steps, so that a single lucky one counts for nothing."""
+    update_ratio: float
+    """How large the first update is beside the weights: median over weight tensors of |change| / |weight|; about 0.001
+    is usual, and at 1 nothing is left of what the weights were."""
     seconds: float
 
     @property
@@ -66,7 +69,7 @@ def overfit(
     started = time.perf_counter()
     losses: list[float] = []
     kappas: list[float] = []
-    accuracy, mean_iou = 0.0, 0.0
+    accuracy, mean_iou, ratio = 0.0, 0.0, 0.0
     with case.trial(train=True) as model:
         optimizer = case.make_optimizer(model)
         if lr is not None:
@@ -83,7 +86,9 @@ def overfit(
             if not math.isfinite(losses[-1]) or over or sure:
                 break
             value.backward()  # type: ignore[no-untyped-call]
+            before = _weights(model) if step == 0 else []
             optimizer.step()
+            ratio = _ratio(before, _weights(model)) if step == 0 else ratio
         if at_end is not None and math.isfinite(losses[-1]):
             at_end()
     return Overfit(
@@ -91,8 +96,19 @@ def overfit(
         accuracy=accuracy,
         mean_iou=mean_iou,
         kappa=sorted(kappas[-3:])[len(kappas[-3:]) // 2],
+        update_ratio=ratio,
         seconds=time.perf_counter() - started,
     )
+
+
+def _weights(model: nn.Module) -> list[Tensor]:
+    return [p.detach().clone() for p in model.parameters() if p.requires_grad and p.dim() > 1]
+
+
+def _ratio(before: list[Tensor], after: list[Tensor]) -> float:
+    pairs = zip(before, after, strict=True)
+    ratios = sorted(float((new - old).norm() / old.norm().clamp(min=1e-12)) for old, new in pairs)
+    return ratios[len(ratios) // 2] if ratios else 0.0
 
 
 def set_top_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -7,9 +7,13 @@ from anysize.doctor.learn.case import Case
 from anysize.doctor.learn.overfit import Overfit, overfit
 from anysize.doctor.sweep import SweepResult, sweep
 
-__all__ = ["check_rate", "top_lr"]
+__all__ = ["check_rate", "is_suspicious", "top_lr"]
 
 _FACTOR = 10.0  # a rate this much beside the suggestion is told, if the suggestion is proven to do better
+_BELOW = 3.0  # times below the rate at which a sweep begins to fall
+_LITTLE_FALL = 0.2  # of the loss: a rate by which it falls more is slow at worst
+_LEAST_STEPS = 10  # fewer say nothing of a rate that is too low
+_WHOLE = 1.0  # an update as large as the weights
 _STEPS = 40
 _LOW, _HIGH = 1e-6, 10.0
 
@@ -19,12 +23,21 @@ def top_lr(case: Case) -> float:
     return max(float(group["lr"]) for group in case.make_optimizer(case.model).param_groups)
 
 
+def is_suspicious(run: Overfit) -> bool:
+    """Whether the first update replaced the weights: with batch normalisation even that may learn a handful."""
+    return run.update_ratio > _WHOLE
+
+
 def check_rate(case: Case, run: Overfit, seconds: float) -> tuple[list[Finding], SweepResult | None]:
     """Sweep the rates, and where another one is suggested, prove it with a run of the same number of steps.
 
+    A rate is too low where the run hardly moved and the loss of the sweep has not begun to fall; too high, ten times
+    above the suggestion, where that does better; or, above the sweep's whole range, where one update replaces the
+    weights.
+
     Args:
-        case: what did not learn.
-        run: how it did not.
+        case: what did not learn, or did by an update that is suspicious.
+        run: how it went.
         seconds: for the sweep and the proof; the sweep takes fewer steps where steps are slow.
     """
     lr = top_lr(case)
@@ -43,11 +56,16 @@ def check_rate(case: Case, run: Overfit, seconds: float) -> tuple[list[Finding],
             ignore_label=case.ignore_label,
         )
     rate = result.suggestion
-    if rate is None or result.usable is None or 1 / _FACTOR < lr / rate < _FACTOR:
+    if rate is None or result.usable is None:
+        return [], result
+    bottom, top = result.usable
+    is_slow = run.fall < _LITTLE_FALL and len(run.losses) >= _LEAST_STEPS
+    if not (lr > rate * _FACTOR or (is_slow and lr * _FACTOR < rate and lr * _BELOW < bottom)):
         return [], result
     left = max(seconds - (time.perf_counter() - started), 5 * second_a_step)
     proof = overfit(case, steps=max(len(run.losses), 12), seconds=left, lr=rate)
-    if proof.fall < max(2 * run.fall, run.fall + 0.1) and not proof.learned:
+    does_better = proof.fall > run.fall + 0.1 or (proof.learned and not run.learned)
+    if not does_better and not (is_suspicious(run) and lr > top):
         return [], result
     return [_finding(lr, rate, result.usable, run, proof)], result
 
@@ -60,7 +78,7 @@ def _finding(lr: float, rate: float, usable: tuple[float, float], run: Overfit, 
         "error",
         f"the learning rate {lr:.2g} is about {times:.0f} times too {way}: the loss went from {run.losses[0]:.3g} to "
         f"{run.losses[-1]:.3g} in {len(run.losses)} steps, with {rate:.2g} to {proof.losses[-1]:.3g} in "
-        f"{len(proof.losses)}",
+        f"{len(proof.losses)}" + (f"; one update is {run.update_ratio:.1f} times the weights" * is_suspicious(run)),
         f"a rate from {usable[0]:.1g} to {usable[1]:.1g}, as a sweep shows",
         f"--lr {rate:.1g}",
     )

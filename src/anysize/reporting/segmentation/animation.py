@@ -1,9 +1,9 @@
 """The sheets of all epochs one after the other, as one small GIF.
 
-What keeps it small: frames of at most 960 x 1,300 dots, with as many rows of a sheet as fit; one table of 255 colours for all, in which those of the
-classes come first and are exact; no dithering, whose noise would not compress; of each frame only the pixels that
-changed; at most 60 epochs, evenly chosen, the first and the last among them; and smaller frames where the file is
-still too large.
+What keeps it small: frames of at most 960 x 1,300 dots, with as many rows of a sheet as fit; one table of 255 colours
+for all, in which those of the classes come first and are exact; no dithering, whose noise would not compress; of each
+frame only the pixels that changed; at most 60 epochs, evenly chosen, the first and the last among them; and smaller
+frames where the file is still too large.
 """
 
 import io
@@ -150,7 +150,9 @@ def _write_epoch(picture: Image.Image, epoch: int, last: int, rows: str) -> None
     width = line_width(widest, size=BADGE, bold=True)
     left = max(0, picture.width - width - 20)
     words = line_width(rows, size=NOTE) + 24 if rows else 0
-    pen.rectangle((left - 10 - words, 0, picture.width, BADGE + BAR + 18), fill="white")
+    # No lower than the words: under them stand the names of the columns.
+    pen.rectangle((left - 10 - words, 0, left, BADGE + 10), fill="white")
+    pen.rectangle((left - 10, 0, picture.width, BADGE + BAR + 13), fill="white")
     write_line(pen, (left - words, 15), rows, size=NOTE, color=shades.MUTED)
     write_line(pen, (left, 6), text, size=BADGE, bold=True)
     top = BADGE + 12

@@ -24,6 +24,7 @@ class Classification:
 
     name: Literal["classify", "segment"] = "classify"
     metric = "val_accuracy"
+    num_previews = 12
     animates = False
     columns = (
         Column("train loss", "train_loss", ".4f"),

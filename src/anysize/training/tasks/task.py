@@ -41,6 +41,8 @@ class Task(Protocol):
     name: Literal["classify", "segment"]
     metric: str
     """The column of a row that decides which epoch is the best; larger is better."""
+    num_previews: int
+    """Validation images that are shown each epoch, at most."""
     animates: bool
     """Whether the previews of all epochs make an animation at the end."""
     columns: Sequence[Column]

@@ -58,8 +58,8 @@ def number(count: int, noun: str, plural: str | None = None) -> str:
 def share(part: float, whole: float) -> str:
     """A share in per cent, never a false 0 or 100.
 
-    >>> share(1, 8), share(1, 100_000), share(0, 5), share(99_999, 100_000)
-    ('13 %', '0.001 %', '0 %', '>99 %')
+    >>> share(1, 4), share(1, 100_000), share(0, 5), share(99_999, 100_000)
+    ('25 %', '0.001 %', '0 %', '>99 %')
     """
     percent = 100 * part / whole if whole else 0.0
     if part and percent < 10:

@@ -60,7 +60,7 @@ def _run(survey: Survey) -> Iterator[Finding]:
             f"{listed([survey.classes[most]])} has {ratio:,.0f} times the {of} of {listed([survey.classes[least]])} in "
             f"training ({share(int(counts[most]), total)} and {share(int(counts[least]), total)})",
             f"a factor of {MOST_RATIO} at most, or a loss that makes up for it",
-            "--loss ce+dice" if survey.task == "segment" else "--class-weights",
+            "--loss ce+dice, or --class-weights balanced" if survey.task == "segment" else "--class-weights balanced",
         )
 
 

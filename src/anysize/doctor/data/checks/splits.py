@@ -44,7 +44,6 @@ def _run(survey: Survey) -> Iterator[Finding]:
             f"validation has {number(count, 'image')} of {total:,}: its result depends on each single one",
             f"{FEW_IMAGES} images or more",
             _fix(survey),
-            tuple(val.table.paths),
         )
 
 

@@ -27,7 +27,7 @@ def probe(case: Case) -> list[Finding]:
     """Ask the loss, and each term of a sum."""
     if not case.is_segmenter or case.is_one_hot or case.num_classes < 2:
         return []
-    terms = [term for _, term in case.loss.terms] if hasattr(case.loss, "terms") else [case.loss]
+    terms = [term.loss for term in case.loss.terms] if hasattr(case.loss, "terms") else [case.loss]
     for term in terms:
         if found := _ask(term, case):
             return [found]

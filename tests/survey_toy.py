@@ -27,7 +27,9 @@ def mask_look(**changes: object) -> MaskLook:
     return MaskLook(**fields)  # type: ignore[arg-type]
 
 
-def part(name: str, paths: list[str], *, labels: list[int] | None = None, counts: list[list[int]] | None = None) -> Part:
+def part(
+    name: str, paths: list[str], *, labels: list[int] | None = None, counts: list[list[int]] | None = None
+) -> Part:
     """A split of 40x60 images; ``counts`` are rows of class pixels, the ignored ones last."""
     table = ImageTable(
         root=Path("/data"),
@@ -49,7 +51,11 @@ def names(stem: str, count: int) -> list[str]:
 
 
 def segments(
-    train: list[list[int]], val: list[list[int]], *, classes: tuple[str, ...] = ("road", "car", "sky"), **changes: object
+    train: list[list[int]],
+    val: list[list[int]],
+    *,
+    classes: tuple[str, ...] = ("road", "car", "sky"),
+    **changes: object,
 ) -> Survey:
     """A survey of masks with these class counts, healthy in all else."""
     fields: dict[str, object] = {
@@ -69,7 +75,8 @@ def healthy() -> Survey:
 
 def seen(paths: list[str], looks: list[ImageLook], name: str = "train") -> tuple[Seen, ...]:
     return tuple(
-        Seen(path=path, part=name, row=row, look=look) for row, (path, look) in enumerate(zip(paths, looks, strict=True))
+        Seen(path=path, part=name, row=row, look=look)
+        for row, (path, look) in enumerate(zip(paths, looks, strict=True))
     )
 
 

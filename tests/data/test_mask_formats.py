@@ -1,0 +1,251 @@
+"""The layouts with label masks: what each takes, leaves out and refuses; listing opens no image."""
+
+from pathlib import Path
+
+import pytest
+
+from anysize.data.formats import Listing, read_listing
+from anysize.data.formats.cityscapes import CITYSCAPES
+from anysize.data.masks.coding import IGNORED, UNKNOWN
+from anysize.data.problems import FileProblem
+from anysize.errors import LayoutError
+
+
+def _tree(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def _voc(root: Path, images: str, masks: str | None = None, **lists: str) -> Path:
+    _tree(root, *(f"JPEGImages/{name}.jpg" for name in images.split()))
+    _tree(root, *(f"SegmentationClass/{name}.png" for name in (images if masks is None else masks).split()))
+    for name, stems in lists.items():
+        _tree(root, f"ImageSets/Segmentation/{name}.txt")
+        (root / "ImageSets/Segmentation" / f"{name}.txt").write_text(stems.replace(" ", "\n") + "\n")
+    return root
+
+
+def _pairs(listing: Listing) -> list[tuple[str, str, str | None]]:
+    assert listing.masks is not None
+    return list(zip(listing.paths, listing.masks, listing.splits, strict=True))
+
+
+def _refused(root: Path) -> tuple[str, str | None]:
+    with pytest.raises(LayoutError) as caught:
+        read_listing(root)
+    return caught.value.message, caught.value.hint
+
+
+def test_voc(tmp_path: Path) -> None:
+    _voc(tmp_path, "a b c.d e f", "a b c.d e", train="a c.d", val="b", test="e")
+    listing = read_listing(tmp_path)
+    assert (listing.layout, listing.labels, listing.classes) == ("voc", None, ())
+    assert _pairs(listing) == [
+        ("JPEGImages/a.jpg", "SegmentationClass/a.png", "train"),
+        ("JPEGImages/c.d.jpg", "SegmentationClass/c.d.png", "train"),
+        ("JPEGImages/b.jpg", "SegmentationClass/b.png", "val"),
+    ]
+    assert listing.ignored == (
+        FileProblem("JPEGImages/e.jpg", "in no list that is used"),
+        FileProblem("JPEGImages/f.jpg", "no mask in SegmentationClass, and in no list that is used"),
+    )
+    assert listing.notes == (
+        "lists that are not used: test.txt",
+        "1 image is in no list that is used and 1 image has no mask: left out, and listed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("lists", "splits", "note"),
+    [
+        ({"train": "a b c"}, {"a": None, "b": None, "c": None}, "there is train.txt and no val.txt: "),
+        ({"trainval": "a b c"}, {"a": None, "b": None, "c": None}, "there is trainval.txt and no val.txt: "),
+        (
+            {"trainval": "a b c", "val": "b"},
+            {"a": "train", "b": "val", "c": "train"},
+            "there is no train.txt: it is what",
+        ),
+        (
+            {"trainval": "a b c", "train": "b"},
+            {"a": "val", "b": "train", "c": "val"},
+            "there is no val.txt: it is what",
+        ),
+        ({}, {"a": None, "b": None, "c": None}, "there are no lists in ImageSets/Segmentation: "),
+    ],
+)
+def test_voc_without_some_list(tmp_path: Path, lists: dict[str, str], splits: dict[str, str], note: str) -> None:
+    listing = read_listing(_voc(tmp_path, "a b c", **lists))
+    assert {Path(path).stem: split for path, _, split in _pairs(listing)} == splits
+    assert listing.notes[0].startswith(note)
+
+
+def test_trainaug_is_used_where_its_masks_are(tmp_path: Path) -> None:
+    _voc(tmp_path, "a b c", "a b", train="a", val="b", trainaug="a c")
+    listing = read_listing(tmp_path)
+    assert [path for path, _, split in _pairs(listing) if split == "train"] == ["JPEGImages/a.jpg"]
+    assert listing.notes[0].startswith("trainaug.txt names 2 images, but 1 files of it are missing")
+    _tree(tmp_path, "SegmentationClassAug/a.png", "SegmentationClassAug/c.png")
+    listing = read_listing(tmp_path)
+    assert _pairs(listing) == [
+        ("JPEGImages/a.jpg", "SegmentationClassAug/a.png", "train"),
+        ("JPEGImages/c.jpg", "SegmentationClassAug/c.png", "train"),
+        ("JPEGImages/b.jpg", "SegmentationClass/b.png", "val"),
+    ]
+    assert listing.notes[0].startswith(
+        "trainaug.txt (2 images, 2 masks of SegmentationClassAug) is used in place of train.txt (1)"
+    )
+    # As the lists of SBD are often passed on: two paths a line.
+    text = "/JPEGImages/a.jpg /SegmentationClassAug/a.png\n/JPEGImages/c.jpg /SegmentationClassAug/c.png\n"
+    (tmp_path / "ImageSets/Segmentation/trainaug.txt").write_text(text)
+    assert _pairs(read_listing(tmp_path)) == _pairs(listing)
+
+
+def test_faults_in_the_lists_of_voc_come_in_one_error(tmp_path: Path) -> None:
+    _voc(tmp_path, "a b c", "a b d", train="a a b c", val="b d")
+    assert _refused(tmp_path) == (
+        f"the lists in {tmp_path / 'ImageSets/Segmentation'} have 4 faults:\n"
+        "  train.txt: a is named 2 times\n"
+        "  train.txt: c: no such mask in SegmentationClass\n"
+        "  val.txt: d: no such image in JPEGImages\n"
+        "  JPEGImages/b.jpg: in train.txt and in val.txt",
+        "delete the names whose files are missing from the lists, or bring the files; "
+        "name every image once, in one list",
+    )
+
+
+def test_the_archive_of_voc_is_not_the_folder(tmp_path: Path) -> None:
+    _voc(tmp_path / "VOCdevkit" / "VOC2012", "a", train="a")
+    message, hint = _refused(tmp_path)
+    assert message == f"{tmp_path} is no VOC folder itself; it holds VOCdevkit/VOC2012"
+    assert hint == f"give the folder that holds JPEGImages: {tmp_path / 'VOCdevkit/VOC2012'}"
+
+
+def test_two_images_of_one_name_in_voc(tmp_path: Path) -> None:
+    _tree(_voc(tmp_path, "a b", train="a", val="b"), "JPEGImages/a.png")
+    assert "a: a.jpg and a.png are both in JPEGImages" in _refused(tmp_path)[0]
+
+
+@pytest.mark.parametrize("masks", ["masks", "labels", "annotations"])
+def test_images_and_masks_in_two_folders(tmp_path: Path, masks: str) -> None:
+    _tree(
+        tmp_path, "images/train/1.jpg", "images/train/x/2.png", "images/val/3.jpg", "images/test/9.jpg", "classes.txt"
+    )
+    _tree(tmp_path, f"{masks}/train/1.png", f"{masks}/train/x/2_mask.png", f"{masks}/val/3.png", f"{masks}/val/4.png")
+    listing = read_listing(tmp_path)
+    assert listing.layout == "mask_folders"
+    assert _pairs(listing) == [
+        ("images/train/1.jpg", f"{masks}/train/1.png", "train"),
+        ("images/train/x/2.png", f"{masks}/train/x/2_mask.png", "train"),
+        ("images/val/3.jpg", f"{masks}/val/3.png", "val"),
+    ]
+    assert [str(item) for item in listing.ignored] == [
+        "images/test: a folder beside train/, not used for training",
+        f"{masks}/val/4.png: no image in images/val",
+    ]
+    assert listing.notes == ("1 mask has no image: left out, and listed",)
+
+
+def test_images_and_masks_without_split_or_inside_it(tmp_path: Path) -> None:
+    _tree(tmp_path / "a", "images/1.jpg", "images/2.jpg", "masks/1_label.png")
+    listing = read_listing(tmp_path / "a")
+    assert _pairs(listing) == [("images/1.jpg", "masks/1_label.png", None)]
+    assert listing.ignored == (FileProblem("images/2.jpg", "no mask in masks"),)
+    _tree(tmp_path / "b", "train/images/1.jpg", "train/masks/1.png", "val/images/2.jpg", "val/masks/2.png")
+    assert _pairs(read_listing(tmp_path / "b")) == [
+        ("train/images/1.jpg", "train/masks/1.png", "train"),
+        ("val/images/2.jpg", "val/masks/2.png", "val"),
+    ]
+
+
+def test_pairs_that_cannot_be_made(tmp_path: Path) -> None:
+    _tree(tmp_path / "a", "images/1.jpg", "masks/2.png")
+    assert _refused(tmp_path / "a")[0] == (
+        f"no image in {tmp_path / 'a/images'} (1 images, such as 1.jpg) has a mask of its name in "
+        f"{tmp_path / 'a/masks'} (1 images, such as 2.png)"
+    )
+    _tree(tmp_path / "b", "images/1.jpg", "masks/1.png", "masks/1_mask.png")
+    assert "has several files for one image" in _refused(tmp_path / "b")[0]
+    _tree(tmp_path / "c", "images/1.jpg", "masks/1.png", "labels/1.png")
+    assert "several folders that may hold the masks: masks, labels" in _refused(tmp_path / "c")[0]
+    _tree(tmp_path / "d", "images/train/1.jpg", "masks/1.png")
+    assert _refused(tmp_path / "d")[0] == f"{tmp_path / 'd'} has images/train but no masks/train"
+
+
+def test_class_folders_are_still_class_folders(tmp_path: Path) -> None:
+    _tree(tmp_path / "a", "images/1.jpg", "masks/2.jpg", "hats/3.jpg")  # three things to tell apart
+    assert read_listing(tmp_path / "a").layout == "image_folder"
+    _tree(tmp_path / "b", "train/images/1.jpg", "train/hats/1.jpg", "val/images/2.jpg", "val/hats/2.jpg")
+    assert read_listing(tmp_path / "b").layout == "image_folder_split"
+    _tree(tmp_path / "c", "images/train/1.jpg", "labels/train/1.txt")  # boxes, not masks
+    assert "class folders without any image: labels" in _refused(tmp_path / "c")[0]
+
+
+def _cityscapes(root: Path, ending: str) -> Path:
+    for split, city in (("train", "ulm"), ("val", "bonn")):
+        _tree(root, f"leftImg8bit/{split}/{city}/{city}_1_leftImg8bit.png")
+        _tree(root, f"gtFine/{split}/{city}/{city}_1_gtFine_{ending}.png", f"gtFine/{split}/{city}/{city}_1_x.json")
+    return _tree(root, "leftImg8bit/test/x/x_1_leftImg8bit.png")
+
+
+def test_cityscapes(tmp_path: Path) -> None:
+    listing = read_listing(_cityscapes(tmp_path / "a", "labelTrainIds"))
+    assert listing.layout == "cityscapes"
+    assert _pairs(listing) == [
+        ("leftImg8bit/train/ulm/ulm_1_leftImg8bit.png", "gtFine/train/ulm/ulm_1_gtFine_labelTrainIds.png", "train"),
+        ("leftImg8bit/val/bonn/bonn_1_leftImg8bit.png", "gtFine/val/bonn/bonn_1_gtFine_labelTrainIds.png", "val"),
+    ]
+    assert [item.path for item in listing.ignored] == ["leftImg8bit/test"]
+    assert (listing.classes[0], listing.classes[18], len(listing.classes)) == ("road", "bicycle", 19)
+    assert listing.palette is not None
+    assert listing.palette[13] == (0, 0, 142)
+    assert listing.coding is not None
+    assert [listing.coding.lookup[value] for value in (0, 18, 19, 255)] == [0, 18, UNKNOWN, IGNORED]
+    listing = read_listing(_cityscapes(tmp_path / "b", "labelIds"))
+    assert listing.coding is not None
+    assert [listing.coding.lookup[value] for value in (0, 7, 9, 26, 33, 34)] == [IGNORED, 0, IGNORED, 13, 18, UNKNOWN]
+    assert [value for value, _, _ in CITYSCAPES] == sorted(value for value, _, _ in CITYSCAPES)
+    (tmp_path / "b/gtFine/val/bonn/bonn_1_gtFine_labelIds.png").unlink()
+    assert "1 of 2 images" in _refused(tmp_path / "b")[0]
+
+
+def test_ade20k(tmp_path: Path) -> None:
+    for part, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
+        _tree(tmp_path, f"images/{part}/{name}.jpg", f"annotations/{part}/{name}.png")
+    listing = read_listing(tmp_path)
+    assert (listing.layout, listing.classes) == ("ade20k", ())
+    assert [split for _, _, split in _pairs(listing)] == ["train", "val"]
+    assert listing.coding is not None
+    assert [listing.coding.lookup[value] for value in (0, 1, 150, 151)] == [IGNORED, 0, 149, UNKNOWN]
+    rows = [f"{number}\t0.1\t1\t1\t1\tthing, {number} " for number in range(1, 151)]
+    (tmp_path / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tStuff\tName\n" + "\n".join(rows))
+    assert read_listing(tmp_path).classes[149] == "thing, 150"
+    (tmp_path / "objectInfo150.txt").write_text("\n".join(rows[:9]))
+    assert "has 9 rows of 9 different names; ADE20K has 150 classes" in _refused(tmp_path)[0]
+
+
+def test_folders_named_like_those_of_ade20k(tmp_path: Path) -> None:
+    _tree(tmp_path, "images/training/1.jpg", "annotations/training/1.png")
+    listing = read_listing(tmp_path)
+    assert (listing.layout, listing.coding) == ("mask_folders", None)
+
+
+def test_tables_of_masks(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.jpg", "i/2.jpg", "m/1.png", "m/2.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text("path,mask,split\ni/1.jpg,m/1.png,train\ni/2.jpg,./m/2.png,valid\n")
+    for root in (tmp_path, table):
+        listing = read_listing(root)
+        assert listing.layout == "csv_masks"
+        assert _pairs(listing) == [("i/1.jpg", "m/1.png", "train"), ("i/2.jpg", "m/2.png", "val")]
+    table.write_text("path,mask\ni/1.jpg,m/1.png\ni/2.jpg,m/3.png\n")
+    assert _refused(table)[0] == f"1 of 4 files that {table} names are missing:\n  m/3.png: no such file"
+    table.write_text("path,mask\ni/1.jpg,\n")
+    assert _refused(table) == (
+        f"{table} has 1 rows that cannot be used:\n  line 2: the mask is empty",
+        "give every image one row, with a path, a mask, and train or val if there is a split",
+    )
+    table.write_text("path,label,mask\ni/1.jpg,cat,m/1.png\ni/2.jpg,dog,m/2.png\n")
+    assert read_listing(table).layout == "csv_table"

@@ -180,7 +180,7 @@ def test_every_command_keeps_the_contract() -> None:
         assert not module.SUMMARY.endswith(".")
         examples = module.EXAMPLES.strip().splitlines()
         assert len(examples) >= 2
-        assert all(line.strip().startswith(f"anysize {path.stem} ") for line in examples)
+        assert all(line.strip().startswith(f"anysize {path.stem.replace('_', ' ')} ") for line in examples)
         assert module.DESCRIPTION.strip().endswith(".")
         assert callable(module.run)
         assert isinstance(module.OPTIONS, type)

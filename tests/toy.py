@@ -43,6 +43,7 @@ def quick(data: Path, output: Path | None, **changes: Any) -> TrainConfig:
         "lr": 0.01,
         "epochs": 3,
         "batch_size": 8,
+        "batch_norm": "train",
         "workers": 0,
         "device": "cpu",
         "tensorboard": False,

@@ -193,7 +193,9 @@ def test_a_window_is_cut_from_the_whole(rotate: float) -> None:
         window = np.s_[row.window_top : row.window_top + row.out_height, row.window_left :][0]
         columns = slice(row.window_left, row.window_left + row.out_width)
         wanted = apply_geometry(image, whole)[window, columns].astype(int)
-        assert np.abs(apply_geometry(image, row) - wanted).max() <= 1
+        # one level where it rounds otherwise, when it is shrunk and again when it is turned
+        assert np.abs(apply_geometry(image, row) - wanted).max() <= (2 if rotate else 1)
+        assert np.abs(apply_geometry(image, row) - wanted).mean() < 0.5
         far = apply_to_mask(image[..., 0], row) != apply_to_mask(image[..., 0], whole)[window, columns]
         assert far.mean() < (0.01 if rotate else 1e-9)
         corners.add((row.window_top, row.window_left))

@@ -95,6 +95,7 @@ def test_real_masks_that_were_moved_are_found(real_data: Path, name: str) -> Non
     assert abs(right + 8) <= 3
 
 
+@pytest.mark.slow
 def test_real_masks_that_were_mirrored_or_exchanged_are_found(real_data: Path) -> None:
     images, masks = zip(*pairs_of(real_data / "camvid", 6), strict=True)
     (finding,) = check_pairing(images, [mask[:, ::-1] for mask in masks])

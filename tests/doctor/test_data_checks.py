@@ -209,10 +209,12 @@ def thumbnail(seed: int, spread: float = 60.0) -> np.ndarray:
 
 def test_near_duplicates() -> None:
     same = (thumbnail(1) + np.random.default_rng(9).normal(0, 2, 1024)).clip(0, 255)
-    looks = [image_look(thumbnail=thumbnail(seed).astype(np.uint8).tobytes()) for seed in range(5)]
-    val = [same, thumbnail(77), thumbnail(1, spread=2.0)]
+    flat = thumbnail(1, spread=2.0)  # images without contrast are all alike
+    train = [*(thumbnail(seed) for seed in range(5)), flat]
+    looks = [image_look(thumbnail=item.astype(np.uint8).tobytes()) for item in train]
+    val = [same, thumbnail(77), flat]
     others = [image_look(thumbnail=item.astype(np.uint8).tobytes()) for item in val]
-    survey = replace(healthy(), seen=(*seen(names("t", 5), looks), *seen(names("v", 3), others, "val")))
+    survey = replace(healthy(), seen=(*seen(names("t", 6), looks), *seen(names("v", 3), others, "val")))
     (found,) = findings(survey)
     assert (found.check, found.severity, found.paths) == ("near-duplicates", "warning", ("v000.png", "t001.png"))
 

@@ -171,6 +171,8 @@ def test_the_run_s_own_data_mean_its_split_its_masks_and_its_loss(tmp_path: Path
     plain = ask(write_run(tmp_path / "plain", data, ignore_label=9))
     assert (plain.loss_name, plain.mean_iou) == ("ce", found.mean_iou)
     assert plain.loss != pytest.approx(found.loss, rel=1e-2)
+    weighted = ask(write_run(tmp_path / "weighted", data, ignore_label=9, class_weights=["9", "1", "0.1"]))
+    assert weighted.loss != pytest.approx(plain.loss, rel=1e-2)
     with pytest.raises(DataError, match="9"):  # what is given goes before the run's own
         ask(run, ignore_label=255)
 

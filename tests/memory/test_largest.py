@@ -5,7 +5,7 @@ import pytest
 
 from anysize.data import Augmentation
 from anysize.data.augment import draw_geometry
-from anysize.training.fitting import largest_sides
+from anysize.data.augment import largest_sizes as largest_sides
 
 
 @pytest.mark.parametrize("smallest_side", [1, 9])

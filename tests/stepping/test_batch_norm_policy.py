@@ -194,8 +194,8 @@ def test_layers_of_timm_keep_their_activation() -> None:
     assert "BatchNormAct2d" in kinds
     images = torch.randn(2, 3, 40, 40)
     expected = model.eval()(images)
-    freeze_batch_norm(model)
     enable_checkpointing(model)  # single layers with an activation inside are blocks of their own
+    freeze_batch_norm(model)
     before = buffers(model)
     model.train()
     model(images).sum().backward()

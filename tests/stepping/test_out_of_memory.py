@@ -16,10 +16,10 @@ from anysize.inference import EvalConfig
 from anysize.inference.evaluate import evaluate
 from anysize.inference.parts import Parts
 from anysize.loading import Normalisation, RawBatch
+from anysize.losses import create_objective
 from anysize.memory import enable_checkpointing, is_checkpointed, is_out_of_memory
 from anysize.memory.peaks import traced_rise
 from anysize.ragged import RaggedBatch, RaggedGroup
-from anysize.losses import create_objective
 from anysize.stepping.criterion import Criterion
 from anysize.stepping.passes import Passes
 from anysize.stepping.step import StepSums, train_step

@@ -104,6 +104,17 @@ def test_one_value_a_channel_counts_and_is_normalised_by_running_statistics(poli
     np.testing.assert_allclose(model[3].running_mean.numpy(), second.mean(0), rtol=1e-12)
 
 
+def test_one_value_behind_larger_batches_meets_the_statistics_of_before() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2), nn.BatchNorm1d(2)).double()
+    randomise(model)
+    before = copy.deepcopy(model).eval()
+    many, one = torch.randn(5, 2, dtype=torch.float64) + 4, torch.randn(1, 2, dtype=torch.float64)
+    recalibrate(model, [many, one])
+    training = copy.deepcopy(before).train()
+    seen = torch.cat([training[:2](many), before[:2](one)]).detach().numpy()
+    np.testing.assert_allclose(model[2].running_mean.numpy(), seen.mean(0), rtol=1e-12)
+
+
 def test_nothing_else_moves() -> None:
     model = net().train()
     model[3].eval()

@@ -81,7 +81,7 @@ def test_metrics_are_those_of_one_image_at_a_time(learned: Path, shapes: Path) -
         {"see": "patches", "patch_size": 24, "patches": "grid"},
         {"see": "sampled", "sample_share": 0.2},
         {"see": "sampled", "sample_share": 0.2, "sample_by": "hardest"},
-        {"loss": "ce+dice", "max_pixels": 4_000},
+        {"loss": "ce+dice", "max_pixels": 8_000},
         {"loss": "0.5*focal+lovasz", "loss_kwargs": ("focal.gamma=1",), "class_weights": ("balanced",)},
         {"rotate": 20.0, "crop_size": 32, "scale": (0.5, 2.0), "aspect": (0.8, 1.25), "hue": 10.0},
         {"batch_norm": "group"},

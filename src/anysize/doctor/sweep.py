@@ -132,7 +132,7 @@ def suggest(
     >>> rates = [10.0**k for k in range(-6, 1)]
     >>> _, rate, usable = suggest(rates, [1.0, 1.0, 0.95, 0.6, 0.2, 0.9, 40.0])
     >>> rate, usable
-    (0.001, (0.0001, 0.01))
+    (0.001, (0.001, 0.01))
     """
     finite = np.asarray([value if math.isfinite(value) else np.nan for value in losses], dtype=float)
     finite = finite[: int(np.argmax(np.isnan(finite)))] if np.isnan(finite).any() else finite

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from anysize.options import BatchOptions, DeviceOptions, ImageOptions, require
+from anysize.options import BatchOptions, DeviceOptions, ImageOptions, MaskOptions, require
 from anysize.pairs import parse_pairs
 
 __all__ = ["PlanConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanConfig(BatchOptions, ImageOptions, DeviceOptions):
+class PlanConfig(BatchOptions, ImageOptions, MaskOptions, DeviceOptions):
     """What `anysize plan` does."""
 
     data: Annotated[Path | None, Positional, arg(metavar="DATA")] = None
@@ -36,7 +36,7 @@ class PlanConfig(BatchOptions, ImageOptions, DeviceOptions):
     """Where to draw the figure."""
 
     def __post_init__(self) -> None:
-        for base in (BatchOptions, ImageOptions, DeviceOptions):
+        for base in (BatchOptions, ImageOptions, MaskOptions, DeviceOptions):
             base.__post_init__(self)
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")

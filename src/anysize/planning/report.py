@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from anysize.batching import Plan, SizeHistogram, UsualWays, measure_waste, usual_ways
 from anysize.data import Augmentation, DataOptions, DataSource, ImageTable, draw_geometry, load_data
 from anysize.data.index import Progress
+from anysize.data.masks.rules import mask_rules
 from anysize.data.problems import printable
 from anysize.errors import DataError, PlanError, UsageError
 from anysize.memory import LargestImage
@@ -115,6 +116,7 @@ def report_plan(config: PlanConfig, *, progress: Progress | None = None) -> Plan
         split_seed=config.seed,
         skip_unreadable=config.skip_unreadable,
         max_image_pixels=config.max_image_pixels,
+        masks=mask_rules(config),
     )
     source = load_data(config.data, options, progress=progress)
     table = _planned(source.train, config)

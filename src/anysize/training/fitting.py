@@ -46,7 +46,7 @@ def fit_to_memory(
         optimizer=optimizer,
         channels_last=config.channels_last,
         may_checkpoint=config.checkpointing == "auto",
-        loading_bytes=waiting_bytes(val.channels, config.workers),
+        loading_bytes=waiting_bytes(val.channels, config.workers, masks=val.has_masks),
     )
     console.say(str(limit))
     if is_checkpointed(model) and config.checkpointing == "auto":

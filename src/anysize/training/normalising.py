@@ -47,6 +47,7 @@ def prepare_batch_norm(
             batch_size=config.batch_size,
             pretrained=config.pretrained is not None,
             in_channels=channels,
+            max_pixels=config.max_pixels if config.max_pixels != "auto" else None,
         )
         console.say(f"batch norm  {policy}: {reason}")
     if policy == "group":

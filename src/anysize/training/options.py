@@ -116,7 +116,9 @@ class OptimizerOptions:
 
     def __post_init__(self) -> None:
         require(self.lr is None or self.lr > 0, "lr", self.lr, "greater than 0")
-        require(0 <= self.backbone_lr < math.inf, "backbone_lr", self.backbone_lr, "at least 0")
+        require(
+            0 < self.backbone_lr < math.inf, "backbone_lr", self.backbone_lr, "greater than 0 (--head-epochs freezes)"
+        )
         require(self.head_epochs >= 0, "head_epochs", self.head_epochs, "at least 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and less than 1")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")

@@ -127,7 +127,8 @@ def datasets(
         scale=config.scale,
         aspect=config.aspect,
         crop=config.crop,
-        crop_size=config.crop_size,
+        # A patch is a window itself.
+        crop_size=None if source.task == "segment" and config.see == "patches" else config.crop_size,
         rotate=config.rotate,
         color_jitter=config.color_jitter,
         hue=config.hue,
@@ -152,6 +153,8 @@ def datasets(
         max_image_pixels=config.max_image_pixels,
     )
     if source.task == "segment" and config.see == "patches":
+        if config.patches == "grid" and augmentation.resamples:
+            train.augmentation = augmentation.without_resampling()
         return PatchDataset(train, size=config.patch_size, by=config.patches), val
     return train, val
 

@@ -83,7 +83,9 @@ def _segmenter_lines(evaluation: "SegmentationEvaluation") -> Iterator[str]:
     yield ""
     yield f"{'area in pixels':>23}  {'images':>7}  {'mean IoU':>9}  {'95 % interval':>19}  {'accuracy':>9}"
     for bucket in evaluation.by_size:
-        interval = f"{_share(bucket.mean_iou_low).strip()} - {_share(bucket.mean_iou_high).strip()}"
+        interval = "-"
+        if not math.isnan(bucket.mean_iou_low):
+            interval = f"{bucket.mean_iou_low:.2%} - {bucket.mean_iou_high:.2%}"
         yield (
             f"{bucket.smallest_area:>10,} - {bucket.largest_area:>10,}  {bucket.num_images:>7}  "
             f"{_share(bucket.mean_iou)}  {interval:>19}  {_share(bucket.accuracy)}"

@@ -91,29 +91,37 @@ def _picture(image: NDArray[np.uint8]) -> Image.Image:
 
 def _resized(image: NDArray[np.uint8], row: GeometryRow) -> Image.Image:
     """The window of the resized box; a window is resized alone, with the pixels around it that its border needs."""
-    down, across = row.height / row.whole_height, row.width / row.whole_width
-    top, left = row.top + row.window_top * down, row.left + row.window_left * across
-    bottom, right = top + row.out_height * down, left + row.out_width * across
+    window = (row.window_top, row.window_left, row.out_height, row.out_width)
+    return _resized_part(image, row, (row.whole_height, row.whole_width), window)
+
+
+def _resized_part(
+    image: NDArray[np.uint8], row: GeometryRow, whole: tuple[int, int], part: tuple[int, int, int, int]
+) -> Image.Image:
+    """A part (top, left, height, width) of the box of ``row`` as it is when resized to ``whole``."""
+    down, across = row.height / whole[0], row.width / whole[1]
+    top, left = row.top + part[0] * down, row.left + part[1] * across
+    bottom, right = top + part[2] * down, left + part[3] * across
     # Bilinear filtering reaches as far as the distance of two output pixels, and one native pixel at least.
     first_row, first_column = max(floor(top - down) - 2, 0), max(floor(left - across) - 2, 0)
     last_row, last_column = ceil(bottom + down) + 2, ceil(right + across) + 2
-    part = _picture(image[first_row:last_row, first_column:last_column])
+    picture = _picture(image[first_row:last_row, first_column:last_column])
     box = (left - first_column, top - first_row, right - first_column, bottom - first_row)
-    box = (*box[:2], min(box[2], part.width), min(box[3], part.height))  # rounding may lead a hair beyond
-    return part.resize((row.out_width, row.out_height), Image.Resampling.BILINEAR, box=box)
+    box = (*box[:2], min(box[2], picture.width), min(box[3], picture.height))  # rounding may lead a hair beyond
+    return picture.resize((part[3], part[2]), Image.Resampling.BILINEAR, box=box)
 
 
 def _turned(image: NDArray[np.uint8], row: GeometryRow) -> Image.Image:
-    """The window of the turned and resized box; nothing outside the box is read."""
-    box = image[row.top : row.top + row.height, row.left : row.left + row.width]
+    """The window of the turned and resized box; no sample lies outside the box."""
     scale = sqrt(row.whole_height * row.whole_width / (row.height * row.width)) / row.share
-    height, width = row.height, row.width
     if scale < 1:  # bilinear sampling looks at four pixels: of an image that is made smaller it would miss some
-        height, width = max(round(height * scale), 1), max(round(width * scale), 1)
-        box = np.asarray(_picture(box).resize((width, height), Image.Resampling.BILINEAR))
-        box = box.reshape(height, width, image.shape[2])
-    affine, (top, left, bottom, right) = _turned_from(row, height, width)
-    return _picture(box[top:bottom, left:right]).transform(
+        height, width = max(round(row.height * scale), 1), max(round(row.width * scale), 1)
+        affine, (top, left, bottom, right) = _turned_from(row, height, width)
+        picture = _resized_part(image, row, (height, width), (top, left, bottom - top, right - left))
+    else:
+        affine, (top, left, bottom, right) = _turned_from(row, row.height, row.width)
+        picture = _picture(image[row.top + top : row.top + bottom, row.left + left : row.left + right])
+    return picture.transform(
         (row.out_width, row.out_height), Image.Transform.AFFINE, _moved(affine, top, left), Image.Resampling.BILINEAR
     )
 

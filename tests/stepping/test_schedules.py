@@ -75,6 +75,6 @@ def test_the_default_rate_is_the_optimiser_s_own() -> None:
 
 
 def test_set_lr_reaches_all_groups() -> None:
-    optimizer = create_optimizer(create_model("fcn_small", num_classes=2), TrainConfig())
+    optimizer = create_optimizer(create_model("fcn_small", num_classes=2), name="adamw")
     set_lr(optimizer, 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]

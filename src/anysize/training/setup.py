@@ -86,6 +86,8 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
     normalisation = normalisation_for(config, checked.mean, checked.std)
     train, val = datasets(config, checked.source, channels, side)
+    if isinstance(train, PatchDataset) and config.patches == "grid":
+        console.say("note: a grid of patches covers each image at its own scale: no scale, aspect or rotation is drawn")
     config = prepare_batch_norm(config, model, train, channels, console)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]

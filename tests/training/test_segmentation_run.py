@@ -162,7 +162,7 @@ def test_frozen_statistics_that_moved_behind_the_run_s_back_are_noticed(
 
 
 def test_resuming_gives_the_same_run(shapes: Path, tmp_path: Path) -> None:
-    options = {"loss": "ce+dice", "see": "sampled", "rotate": 10.0, "sched": "constant"}
+    options = {"loss": "ce+dice", "see": "sampled", "rotate": 10.0, "sched": "constant", "warmup_epochs": 0.0}
     whole = train(quick_segmenter(shapes, tmp_path / "whole", epochs=3, **options), console=QUIET).run
     part = train(quick_segmenter(shapes, tmp_path / "part", epochs=1, **options), console=QUIET).run
     train(quick_segmenter(shapes, None, resume=part, epochs=3, **options), console=QUIET)

@@ -16,6 +16,8 @@ from anysize.stepping.sums import StepSums
 
 __all__ = ["Criterion", "Targets", "count_right", "targets_of"]
 
+_STRIDE = 4
+
 Targets = Tensor | RaggedBatch | RaggedGroup
 """Classes of images, (N,); or label maps, ragged as the images are."""
 
@@ -128,7 +130,11 @@ def targets_of(group: Sequence[RawBatch], device: torch.device) -> Targets:
 
 
 def count_right(logits: Any, targets: Targets) -> tuple[int, int]:
-    """Count the targets whose class has the highest logit, and all targets that are not ignored."""
+    """Count the targets whose class has the highest logit, and all targets that are not ignored.
+
+    Of maps every fourth pixel along each axis is asked: it tells how training goes, and to look for the largest logit
+    of all of them took an eighth of a step of DeepLab. Evaluation asks every pixel.
+    """
     if isinstance(targets, RaggedGroup):
         counted = [count_right(*pair) for pair in zip(logits.parts, targets.parts, strict=True)]
         return sum(right for right, _ in counted), sum(every for _, every in counted)
@@ -136,9 +142,10 @@ def count_right(logits: Any, targets: Targets) -> tuple[int, int]:
         return int((logits.detach().argmax(dim=1) == targets).sum()), len(targets)
     labels, maps = targets.canvas, (logits.canvas if isinstance(logits, RaggedBatch) else logits).detach()
     height, width = (min(a, b) for a, b in zip(labels.shape[-2:], maps.shape[-2:], strict=True))
-    labels = labels[:, :height, :width]
-    counted_pixels = targets.mask.reshape(targets.canvas.shape)[:, :height, :width] & (labels != IGNORED)
-    right = (maps[..., :height, :width].argmax(dim=1) == labels) & counted_pixels
+    rows, columns = slice(0, height, _STRIDE), slice(0, width, _STRIDE)
+    labels = labels[:, rows, columns]
+    counted_pixels = targets.mask.reshape(targets.canvas.shape)[:, rows, columns] & (labels != IGNORED)
+    right = (maps[..., rows, columns].argmax(dim=1) == labels) & counted_pixels
     return int(right.sum()), int(counted_pixels.sum())
 
 

@@ -268,7 +268,7 @@ class _Run:
             self.console.warn(said)
             self.recorder.event("collapsed", message=said)
         for finding in self.watch.after_epoch(row, results) if self.watch is not None else ():
-            self.console.warn(str(finding))
+            self.console.warn(f"{finding.check}: {finding.found}; expected: {finding.expected}\nhint: {finding.fix}")
             self.recorder.event("alarm", **finding.to_json())
 
     def _save_weights(self, path: Path, row: EpochRow) -> None:

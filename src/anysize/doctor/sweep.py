@@ -169,8 +169,8 @@ def _smooth(values: Any, width: int) -> Any:
 def _equal_probes(
     batches: Sequence[tuple[Any, Any]], counts: Sequence[float]
 ) -> Iterator[list[tuple[Any, Any, float]]]:
-    """Deal the batches in turn into probes of as many counted targets as the largest batch has, to within a batch."""
-    wanted = max(counts)
+    """Deal the batches in turn into probes of as many counted targets as a batch has in the mean, to within a batch."""
+    wanted = sum(counts) / sum(count > 0 for count in counts)
     probe: list[tuple[Any, Any, float]] = []
     owed = 0.0  # what earlier probes had too much, so that all are equal in the mean
     for (images, targets), count in cycle(zip(batches, counts, strict=True)):

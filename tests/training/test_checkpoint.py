@@ -11,6 +11,7 @@ from torch import nn
 from anysize.errors import CheckpointError
 from anysize.stepping.optimizers import create_optimizer
 from anysize.stepping.schedules import Plateau
+from anysize.stepping.sums import StepSums
 from anysize.training.checkpoint import load_checkpoint, save_checkpoint
 from anysize.training.progress import RunProgress
 
@@ -32,7 +33,7 @@ def test_a_round_trip_goes_on_exactly(opt: str, tmp_path: Path) -> None:
     model, optimizer = build(opt)
     advance(model, optimizer)
     progress = RunProgress(plateau=Plateau(patience=2, factor=0.1), epoch=3, step=5)
-    progress.sums.loss = 1.5
+    progress.sums = StepSums(totals=(1.5, 2.0), counts=(3.0, 4.0), weights=(1.0, 0.5), num_images=2)
     save_checkpoint(tmp_path / "a.safetensors", model, optimizer, progress.to_json())
     advance(model, optimizer)
     torch.manual_seed(99)
@@ -71,7 +72,7 @@ def test_tensors_that_are_no_checkpoint(metadata: dict[str, str] | None, tmp_pat
     save_file({"x": torch.zeros(1)}, path, metadata=metadata)
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path, *build())
-    assert caught.value.message == f"{path} is no checkpoint of anysize in format 1"
+    assert caught.value.message == f"{path} is no checkpoint of anysize in format 2"
 
 
 def test_another_network(tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ class StepSums:
     """Time in which the model waited for data."""
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        # A checkpoint's JSON has lists.
+        self.totals, self.counts, self.weights = tuple(self.totals), tuple(self.counts), tuple(self.weights)
+
     @property
     def loss(self) -> float:
         """The weighted sum of the terms, each divided by its count once; a term that counted nothing adds nothing."""

@@ -293,3 +293,20 @@ def test_what_is_left_out_is_told_and_not_in_the_results(
     assert len(content["predictions"]) == 2
     assert [item["path"] for item in content["left_out"]] == [f"{folder}/down/torn.png"]
     assert shown.err.startswith(f"warning: left out: {folder}/down/torn.png: ")
+
+
+def test_a_recipe_by_flag_goes_before_a_file_and_a_flag_before_both(tmp_path: Path) -> None:
+    from anysize.cli.arguments import parse
+    from anysize.training import TrainConfig
+
+    file = tmp_path / "run.yaml"
+    file.write_text("lr: 0.5\nopt: sgd\nepochs: 7\n")
+    given = parse("train", TrainConfig, "", ["--config", str(file), "--epochs", "9"]).options.given
+    assert given == {"lr", "opt", "epochs"}
+    given = parse("train", TrainConfig, "", ["--config", str(file), "--recipe", "voc", "--epochs", "9"]).options.given
+    assert given == {"recipe", "epochs"}
+
+
+def test_a_misspelt_second_word_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "lern", "data"]) != 0
+    assert "there is no 'doctor lern'\nhint: did you mean 'anysize doctor learn'?" in capsys.readouterr().err

@@ -54,7 +54,9 @@ def test_a_network_with_batch_normalisation_learns_them_too(stripes: Path, tmp_p
 def test_the_run_folder_is_complete(trained: Path, stripes: Path) -> None:
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert (config["data"], config["output"], config["resume"]) == (str(stripes), str(trained), None)
-    assert read_config(TrainConfig, trained / "config.yaml") == quick(stripes, trained, epochs=4, tensorboard=True)
+    assert read_config(TrainConfig, trained / "config.yaml") == quick(
+        stripes, trained, epochs=4, tensorboard=True, recipe="none"
+    )
     assert (trained / "left_out.csv").read_text() == "path,reason\n"
     for name in ("best", "last"):
         card = json.loads((trained / "weights" / f"{name}.json").read_text())
@@ -234,7 +236,8 @@ def test_images_without_labels(tmp_path: Path) -> None:
         f"{data} holds images without labels (flat_folder); training needs a class for each"
     )
     assert caught.value.hint == (
-        "sort the images into one folder a class, or write a CSV file with the columns path,label"
+        "sort the images into one folder a class, or write a CSV file with the columns path,label; a segmenter needs a "
+        "mask for each, in a folder masks/ beside images/"
     )
 
 
@@ -257,7 +260,7 @@ def test_unreadable_files_are_skipped_and_listed_if_asked_for(tmp_path: Path) ->
 
 
 def test_left_out_files_of_any_bytes(tmp_path: Path) -> None:
-    from anysize.training.setup import write_left_out
+    from anysize.training.source import write_left_out
 
     name = os.fsdecode(b"caf\xe9, 1.png")
     write_left_out(tmp_path / "left_out.csv", [FileProblem(name, "broken")])
@@ -273,7 +276,7 @@ def test_networks_without_one_answer_an_image(tmp_path: Path) -> None:
     assert re.fullmatch(
         r"mnist_fcn answers an image of 3[0-9]x[0-9]+ \(height x width\) with a map of [1-4]x[1-4] answers; labels of "
         r"whole images need one answer each\nhint: take a network that ends in a pool over all positions \(fcn_small, "
-        r"resnet9; mnist_fcn with --model-kwargs average=true\)",
+        r"resnet9; mnist_fcn with --model-kwargs average=true\), or give masks to train a segmenter",
         str(caught.value),
     )
     assert not (tmp_path / "run").exists()

@@ -212,3 +212,50 @@ def test_a_recipe_sets_what_was_not_given(shapes: Path, tmp_path: Path) -> None:
     assert (saved["crop_size"], saved["batch_size"], saved["epochs"]) == (32, 4, 1)
     with (run / "metrics.csv").open(newline="") as file:
         assert float(next(iter(csv.DictReader(file)))["train_loss"]) > 0
+
+
+def test_weights_of_group_normalisation_start_a_run(shapes: Path, tmp_path: Path) -> None:
+    first = train(quick_segmenter(shapes, tmp_path / "a", epochs=1, batch_norm="group"), console=QUIET).run
+    weights = str(first / "weights" / "last.safetensors")
+    config = quick_segmenter(
+        shapes, tmp_path / "b", epochs=1, batch_norm="auto", pretrained=weights, pretrained_head="load"
+    )
+    second = train(config, console=QUIET).run
+    assert load_model(second / "weights" / "last.safetensors")[1].norm == "group"
+    with pytest.raises(UsageError) as caught:
+        train(quick_segmenter(shapes, tmp_path / "c", pretrained=weights, batch_norm="frozen"), console=QUIET)
+    assert caught.value.message == (
+        f"--batch-norm is frozen, and {weights} is of a network with group normalisation, which has no statistics of "
+        "the batch"
+    )
+
+
+def test_freezing_on_resuming_freezes_what_the_run_has_trained(shapes: Path, tmp_path: Path) -> None:
+    run = train(quick_segmenter(shapes, tmp_path / "run", epochs=1), console=QUIET).run
+    before = statistics(run / "weights" / "last.safetensors")
+    train(quick_segmenter(shapes, None, resume=run, epochs=2, batch_norm="frozen"), console=QUIET)
+    after = statistics(run / "weights" / "last.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    with pytest.raises(UsageError, match=rf"^--batch-norm is group; {run} began with frozen, and GroupNorm makes "):
+        train(quick_segmenter(shapes, None, resume=run, epochs=3, batch_norm="group"), console=QUIET)
+
+
+def test_nothing_random_is_held_still(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        train(quick_segmenter(shapes, tmp_path / "run", recipe="finetune"), console=QUIET)
+    assert caught.value.message == (
+        "--head-epochs 3 holds the pretrained part still, and nothing is pretrained: a random one would stand still"
+    )
+    assert caught.value.hint == "--pretrained WEIGHTS, or --head-epochs 0 --recipe small-data"
+
+
+def test_another_optimiser_has_a_rate_of_its_own(shapes: Path) -> None:
+    from anysize.training import TrainConfig
+    from anysize.training.recipe import with_recipe
+
+    config = with_recipe(TrainConfig(data=shapes, opt="adadelta", recipe="voc"), "segment", QUIET)
+    assert (config.opt, config.lr, config.weight_decay) == ("adadelta", None, TrainConfig().weight_decay)
+    assert (config.sched, config.crop_size) == ("poly", 513)
+    config = with_recipe(TrainConfig(data=shapes, lr=0.3, recipe="voc"), "segment", QUIET)
+    assert (config.opt, config.lr, config.weight_decay) == ("sgd", 0.3, 4e-5)

@@ -71,7 +71,9 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
         raise UsageError(_without_box(said.getvalue()), hint=hint) from None
     if isinstance(preset, Remembering):
         # The parser has built every option; those that nobody gave are a recipe's to choose.
-        cast(Any, parsed.options).as_given(preset.given | _given(kind, arguments))
+        flags = _given(kind, arguments)
+        # A recipe that is asked for by a flag goes before a file, and any other flag before the recipe.
+        cast(Any, parsed.options).as_given(flags if "recipe" in flags else preset.given | flags)
     return parsed
 
 

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from anysize import startup
@@ -81,6 +82,8 @@ def _run(given: list[str]) -> int:
             f"there is no command {given[0]!r}; the commands are {', '.join(names)}",
             hint=f"did you mean 'anysize {close[0]}'?" if close else "anysize --help",
         )
+    if words == 1:
+        _refuse_misspelt(name, given[1:2], names)
     # Imported here: 'anysize --help' answers without the parser of the commands' options.
     from anysize.cli.arguments import parse
 
@@ -92,6 +95,14 @@ def _run(given: list[str]) -> int:
             print(f"note: {note}", file=sys.stderr)  # noqa: T201
     code: int = command.run(line.options, as_json=line.json)
     return code
+
+
+def _refuse_misspelt(name: str, word: list[str], names: list[str]) -> None:
+    """Tell 'doctor lern' from a folder of that name."""
+    known = [other.split()[1] for other in names if other.startswith(f"{name} ")]
+    close = [found for one in word for found in difflib.get_close_matches(one, known, n=1, cutoff=0.7)]
+    if close and not Path(word[0]).exists():
+        raise UsageError(f"there is no '{name} {word[0]}'", hint=f"did you mean 'anysize {name} {close[0]}'?")
 
 
 def _commands() -> ModuleType:

@@ -62,7 +62,10 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if metadata.get("format") != _FORMAT:
-            raise CheckpointError(f"{path} is no checkpoint of anysize in format {_FORMAT}")
+            raise CheckpointError(
+                f"{path} is no checkpoint of anysize in format {_FORMAT}",
+                hint="of an older version its weights are what can be used: --pretrained RUN/weights/last.safetensors",
+            )
         progress, lr = json.loads(metadata["progress"]), json.loads(metadata["lr"])
         kind = metadata["optimizer"]
     except (SafetensorError, OSError, json.JSONDecodeError, KeyError) as error:

@@ -38,7 +38,7 @@ def prepare_batch_norm(
         ``config`` with a policy other than 'auto'.
     """
     if not any(True for _ in batch_norms(model)):
-        return replace(config, batch_norm="train")
+        return config if config.batch_norm == "group" else replace(config, batch_norm="train")
     policy: Any = config.batch_norm
     if policy == "auto":
         policy, reason = choose_policy(

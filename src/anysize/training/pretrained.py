@@ -11,6 +11,7 @@ from anysize.console import Console
 from anysize.errors import CheckpointError, UsageError
 from anysize.loading import Normalisation
 from anysize.models import ModelCard, find_card, load_weights
+from anysize.models.group_norm import with_group_norm
 from anysize.models.weights.published import PUBLISHED, Published
 from anysize.training.config import TrainConfig
 from anysize.training.run_folder import RunFolder
@@ -18,28 +19,60 @@ from anysize.training.run_folder import RunFolder
 __all__ = ["load_pretrained", "normalisation_for", "trained_with", "with_normalisation"]
 
 
-def load_pretrained(config: TrainConfig, model: nn.Module, classes: tuple[str, ...], console: Console) -> None:
+def load_pretrained(config: TrainConfig, model: nn.Module, classes: tuple[str, ...], console: Console) -> TrainConfig:
     """Load the weights of ``config.pretrained`` into ``model``, and say what was loaded and what stays new.
 
-    A run that is resumed has its own weights; nothing is loaded then.
+    A run that is resumed has its own weights; nothing is loaded then. Weights of a network with group normalisation
+    make ``model`` one, too.
+
+    Returns:
+        ``config``, with the normalisation that the weights have.
 
     Raises:
-        UsageError: they are of a kind that is not known, or not those that a resumed run began with.
+        UsageError: they are of a kind that is not known, not those that a resumed run began with, or of a network with
+            another normalisation than ``config.batch_norm`` asks for; or a frozen stage without any weights.
         CheckpointError: they cannot be had, do not fit, or know other classes than ``classes``.
     """
     if config.resume is not None:
         _require_same_start(config, config.resume)
-        return
-    if config.pretrained is None:
-        return
+        return config
+    source = config.pretrained
+    if source is None:
+        _require_no_stage(config)
+        return config
+    config = _with_norm_of_weights(config, model, source)
     if config.pretrained_head == "load":
-        _require_classes(config.pretrained, classes)
+        _require_classes(source, classes)
     try:
-        report = load_weights(model, config.pretrained, head=config.pretrained_head, stem="adapt")
+        report = load_weights(model, source, head=config.pretrained_head, stem="adapt")
     except CheckpointError as error:
         raise CheckpointError(error.message, hint=_as_flags(error.hint)) from error
     for line in report.lines():
         (console.warn if line.startswith("warning: ") else console.say)(f"pretrained: {line.removeprefix('warning: ')}")
+    return config
+
+
+def _require_no_stage(config: TrainConfig) -> None:
+    if config.head_epochs:
+        raise UsageError(
+            f"--head-epochs {config.head_epochs} holds the pretrained part still, and nothing is pretrained: a random "
+            "one would stand still",
+            hint="--pretrained WEIGHTS, or --head-epochs 0" + (" --recipe small-data" * (config.recipe == "finetune")),
+        )
+
+
+def _with_norm_of_weights(config: TrainConfig, model: nn.Module, source: str) -> TrainConfig:
+    known = trained_with(source)
+    if not isinstance(known, ModelCard) or known.norm != "group":
+        return config
+    if config.batch_norm not in ("auto", "group"):
+        raise UsageError(
+            f"--batch-norm is {config.batch_norm}, and {source} is of a network with group normalisation, which has no "
+            "statistics of the batch",
+            hint="--batch-norm group, or auto",
+        )
+    with_group_norm(model)
+    return replace(config, batch_norm="group")
 
 
 def _require_same_start(config: TrainConfig, run: Path) -> None:

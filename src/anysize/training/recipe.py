@@ -10,6 +10,8 @@ from anysize.training.recipes import RECIPES
 
 __all__ = ["with_recipe"]
 
+_OF_OPTIMIZER = ("lr", "momentum", "weight_decay")
+
 
 def with_recipe(config: TrainConfig, task: Literal["classify", "segment"], console: Console) -> TrainConfig:
     """Return ``config`` with the recipe's values for all options that were not given, and say which recipe it is.
@@ -27,7 +29,12 @@ def with_recipe(config: TrainConfig, task: Literal["classify", "segment"], conso
     recipe = RECIPES[name]
     values = {option: value for option, value in recipe.values.items() if option not in config.given}
     kept = sorted(set(recipe.values) - set(values))
+    if "opt" in config.given and config.opt.lower() != recipe.values["opt"]:
+        # Rates and decay are in units of their optimiser.
+        values = {option: value for option, value in values.items() if option not in _OF_OPTIMIZER}
     said = f"recipe {name}: {recipe.summary}"
+    if "opt" in config.given and config.opt.lower() != recipe.values["opt"]:
+        said += f"; the rate and the decay are those of {config.opt}"
     if kept:
         said += f" (as you gave them: {', '.join('--' + option.replace('_', '-') for option in kept)})"
     if not (config.resume is not None and len(values) == 0):

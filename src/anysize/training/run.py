@@ -24,14 +24,13 @@ from anysize.training.normalising import Normalising
 from anysize.training.preflight import preflight
 from anysize.training.progress import EpochRow, RunProgress
 from anysize.training.recorder import Recorder
+from anysize.training.resuming import require_same_norm, take_changes
 from anysize.training.run_folder import RunFolder
 from anysize.training.setup import Setup, set_up
 from anysize.training.source import images_of, write_left_out, write_split
 from anysize.training.watch import Watch
 
 __all__ = ["TrainResult", "train"]
-
-_DEFAULTS = TrainConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +57,8 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     """
     console = console or Console()
     folder, config = _choose_folder(config)
+    if config.resume is not None:
+        require_same_norm(config, config.resume)
     setup = set_up(config, console)
     progress = RunProgress.at_start(setup)
     if config.resume is not None:
@@ -70,6 +71,7 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
                 hint="restore the images and options (seed, --val-split, --max-side, --min-side), or start a new run",
             )
         progress.plateau.patience, progress.plateau.factor = config.plateau_patience, config.plateau_factor
+        take_changes(config, read_config(TrainConfig, folder.config), progress, setup, console)
         if progress.epoch >= config.epochs:
             console.say(f"{folder.root} has finished its {config.epochs} epochs; a larger --epochs goes on with it")
         else:
@@ -91,7 +93,7 @@ def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
     if config.resume is not None:
         folder = RunFolder(config.resume)
         if config.data is None:  # from Python; the command line has read the run's options already
-            given = {name: value for name, value in _fields(config) if value != getattr(_DEFAULTS, name)}
+            given = {name: getattr(config, name) for name in config.given}
             config = dataclasses.replace(read_config(TrainConfig, folder.config), **given)
     elif config.output is not None:
         folder = RunFolder(config.output)
@@ -102,10 +104,6 @@ def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
     # Absolute, so that the run's data are found from any working folder.
     data = None if config.data is None else config.data.resolve()
     return folder, config.changed(output=folder.root, data=data)
-
-
-def _fields(config: TrainConfig) -> list[tuple[str, Any]]:
-    return [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]
 
 
 class _Run:

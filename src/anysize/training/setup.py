@@ -74,12 +74,14 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
     model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)
-    load_pretrained(config, model, source.classes, console)
+    config = load_pretrained(config, model, source.classes, console)
     config = with_normalisation(config, channels, console)
     side = smallest_side(model, channels)
     require_sides(source.train.joined(held_out(source)), side, config.model, config.max_side)
     _require_fitting(config, model, source, channels, side, task)
     criterion = _criterion(config, source)
+    config = config if config.lr is not None else replace(config, lr=default_lr(config.opt))
+    build_optimizer(config, model)  # its options are an error now, not when all images are decoded
     checked = check(source, channels, config, console)
     left_out += checked.source.problems
     if left_out:
@@ -91,7 +93,6 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     config = prepare_batch_norm(config, model, train, channels, console)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    config = config if config.lr is not None else replace(config, lr=default_lr(config.opt))
     optimizer = build_optimizer(config, model)
     card = ModelCard(
         model=config.model,
@@ -106,7 +107,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         palette=source.palette or (),
     )
     console.say(
-        f"{len(train)} training and {len(val)} validation images in {len(card.classes)} classes ({source.layout}); "
+        f"{_counted(train)} and {len(val)} validation images in {len(card.classes)} classes ({source.layout}); "
         f"{config.model}: {sum(p.numel() for p in model.parameters()):,} parameters, {channels} channel(s), on {device}"
     )
     config = fit_to_memory(config, model, optimizer, train, val, console)
@@ -132,6 +133,11 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         data_digest=_digest(card, images_of(train).table, val.table),
         left_out=left_out,
     )
+
+
+def _counted(train: ImageDataset | PatchDataset) -> str:
+    count = f"{len(images_of(train))} training images"
+    return f"{count} ({len(train)} patches an epoch)" if isinstance(train, PatchDataset) else count
 
 
 def build_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -188,8 +194,9 @@ def _class_weights(config: TrainConfig, source: DataSource) -> tuple[float, ...]
         return None
     if len(config.class_weights) == 1 and config.class_weights[0] in WEIGHTINGS:
         return class_weights_from_counts(_class_counts(source).tolist(), config.class_weights[0])
+    numbers = [number for given in config.class_weights for number in given.split(",") if number]
     try:
-        weights = tuple(float(weight) for weight in config.class_weights)
+        weights = tuple(float(number) for number in numbers)
     except ValueError:
         raise UsageError(
             f"--class-weights is {' '.join(config.class_weights)}; it must be {', '.join(WEIGHTINGS)} or one number a "

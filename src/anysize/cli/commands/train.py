@@ -31,7 +31,7 @@ def run(options: TrainConfig, *, as_json: bool) -> int:
         write_json({**vars(result), "run": str(result.run)})
     else:
         write_lines(
-            f"{result.ended} after {result.epochs} epochs; run folder: {result.run}",
+            f"{result.ended} after {result.epochs} epoch{'' if result.epochs == 1 else 's'}; run folder: {result.run}",
             *([f"go on with: anysize train --resume {result.run}"] if result.ended == "interrupted" else []),
             *_best_lines(result.best_epoch, result.best),
         )

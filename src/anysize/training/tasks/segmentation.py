@@ -94,7 +94,7 @@ class Segmentation:
             folder / "iou.png", setup.card.classes, matrix.iou, matrix.counts.sum(axis=1), palette=setup.card.palette
         )
         buckets = results.scores.by_size(setup.val.table.sizes.prod(axis=1))
-        draw_iou_by_size(folder / "iou_by_size.png", [dataclasses.asdict(one) for one in buckets], matrix.mean_iou)
+        draw_iou_by_size(folder / "by_size.png", [dataclasses.asdict(one) for one in buckets], matrix.mean_iou)
 
     def collapsed(self, results: Segmented, setup: Setup) -> None:
         """The alarms of a run tell of it."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from anysize.errors import UsageError
 from anysize.startup import StartupSettings
@@ -125,14 +125,14 @@ class MaskOptions:
     """Text file with the class names of label masks, one a line: line k, from 0, names value k. By default classes.txt,
     labels.txt or class_names.txt beside the images."""
     ignore_label: int | None = 255
-    """Value in the masks of pixels without a label, beside 255; they count in no loss and no metric. 'None': every
-    value is a class, 255 too."""
+    """Value in the masks of pixels without a label, beside 255; they count in no loss and no metric. 'None': no
+    value is ignored; where 255 is a class of its own, --mask-values must name it."""
     mask_values: str | None = None
     """Values in the masks, separated by commas, in the order of the classes: '0,255' reads 0 as the first class and 255
     as the second."""
     mask_palette: str | None = None
     """For masks in colour, the colours in the order of the classes: a text file of lines 'name red green blue', or
-    '#000000,#ff0000=car,#ffffff=ignore'."""
+    '#000000=background,#ff0000=car,#ffffff=ignore'."""
     reduce_zero_label: bool = False
     """Value 0 in the masks means no label, and the classes begin at 1."""
 
@@ -144,9 +144,23 @@ class MaskOptions:
                 "--mask-values and --mask-palette were both given; masks hold either indices or colours",
                 hint="keep --mask-values for masks of numbers, --mask-palette for masks in colour",
             )
+        if self.mask_palette is not None and label not in (None, 255):
+            raise UsageError(
+                f"--ignore-label {label} was given beside --mask-palette; masks in colour hold no values",
+                hint="leave out --ignore-label, and write =ignore behind the colour of pixels without a label",
+            )
         if self.reduce_zero_label and (self.mask_values is not None or self.mask_palette is not None):
             raise UsageError(
                 "--reduce-zero-label was given beside --mask-values or --mask-palette, which say what 0 means already",
                 hint="leave out --reduce-zero-label; values that are not in --mask-values are refused, but for the "
                 "one of --ignore-label",
             )
+
+    def absolute_paths(self) -> dict[str, Any]:
+        """The fields that name files, with absolute paths: ``replace(config, **config.absolute_paths())`` can be read
+        from any folder. Colours that are written out, and what is not given, are left as they are."""
+        palette = self.mask_palette
+        return {
+            "classes": None if self.classes is None else self.classes.absolute(),
+            "mask_palette": palette if palette is None or palette.startswith("#") else str(Path(palette).absolute()),
+        }

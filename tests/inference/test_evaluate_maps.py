@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from anysize.console import Console
 from anysize.errors import DataError, LayoutError, UsageError
 from anysize.inference import EvalConfig, evaluate_maps
 from anysize.inference.evaluate import evaluate
@@ -260,3 +261,107 @@ def test_an_image_of_ignored_pixels_alone_scores_nothing(weights: Path, pairs: P
     assert (row["mean_iou"], row["loss"], row["ignored_share"]) == ("nan", "nan", "1.000000")
     assert math.isfinite(found.mean_iou)
     assert math.isfinite(found.loss)
+
+
+def write_coded(root: Path, values: tuple[int, ...], names: tuple[str, ...] | None = None, seed: int = 0) -> Path:
+    """The same images and classes, with the value ``values[k]`` for class k."""
+    plain = write_pairs(root, names=names, seed=seed, values=(0, 1, 2))
+    table = np.array(values, np.uint8)
+    for path in (plain / "masks").iterdir():
+        Image.fromarray(table[pixels_of(path)]).save(path)
+    return plain
+
+
+NUMBERED = ("class 0", "class 1", "class 2")
+
+
+def write_numbered_run(folder: Path, data: Path, **options: Any) -> Path:
+    """A run whose classes have no names: a class is its place among the values."""
+    write_run(folder, data, **options)
+    save_segmenter(folder / "weights" / "best.safetensors", NUMBERED)
+    return folder
+
+
+@pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [((1, 2, 3), {"reduce_zero_label": True}), ((7, 0, 4), {"mask_values": "7,0,4"})],
+)
+def test_other_data_are_read_as_in_training(
+    values: tuple[int, ...], options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_numbered_run(tmp_path / "run", write_coded(tmp_path / "own", values), **options)
+    other = write_coded(tmp_path / "other", values, seed=3)
+    plain = write_pairs(tmp_path / "plain", values=(0, 1, 2), names=None, seed=3)
+    expected = ask(write_numbered_run(tmp_path / "sane", plain), plain, split="all", output=tmp_path / "a")
+    weights = run / "weights" / "best.safetensors"
+    for network, where in ((run, "b"), (weights, "c")):
+        found = ask(network, other, output=tmp_path / where)
+        assert found.mean_iou == expected.mean_iou
+        assert [row["num_pixels"] for row in found.per_class] == [row["num_pixels"] for row in expected.per_class]
+    evaluate(EvalConfig(run=run, data=other, workers=0, device="cpu", output=tmp_path / "d"), console=Console())
+    flag = "--reduce-zero-label" if "reduce_zero_label" in options else "--mask-values 7,0,4"
+    assert f"note: masks are read as in training, with {flag} ({run / 'config.yaml'})" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_a_flag_that_is_given_goes_before_those_of_the_run(tmp_path: Path) -> None:
+    own = write_coded(tmp_path / "own", (1, 2, 3))
+    run = write_numbered_run(tmp_path / "run", own, reduce_zero_label=True)
+    plain = write_pairs(tmp_path / "plain", values=(0, 1, 2), names=None, seed=3)
+    sane = ask(write_numbered_run(tmp_path / "sane", plain), plain, split="all", output=tmp_path / "a")
+    # Another coding goes before all that the run says of values; one more ignored value leaves its coding as it is.
+    recoded = ask(run, write_coded(tmp_path / "b", (5, 6, 9), seed=3), mask_values="5,6,9", output=tmp_path / "o1")
+    assert recoded.mean_iou == sane.mean_iou
+    extra = write_coded(tmp_path / "c", (1, 2, 3), seed=3)
+    path = extra / "masks" / "00.png"
+    changed = pixels_of(path).copy()
+    changed[:8] = 9
+    Image.fromarray(changed).save(path)
+    ignoring = ask(run, extra, ignore_label=9, output=tmp_path / "o2")
+    assert ignoring.ignored_share > 0
+    assert ignoring.per_class[2]["num_pixels"] == sane.per_class[2]["num_pixels"] - int(
+        (pixels_of(plain / "masks" / "00.png")[:8] == 2).sum()
+    )
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_names_of_the_run_and_others_in_the_data(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", names=None)
+    (tmp_path / "names.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    run = write_run(tmp_path / "run", data, classes=str(tmp_path / "names.txt"))
+    other = write_pairs(tmp_path / "other", names=None, seed=5)
+    named = write_pairs(tmp_path / "named", seed=5)  # the same names beside the images
+    found = [ask(run, each, output=tmp_path / "out").mean_iou for each in (other, named)]
+    assert found[0] == found[1]
+    (named / "classes.txt").write_text("road\nsky\ncar\n")
+    with pytest.raises(UsageError) as caught:
+        ask(run, named)
+    assert caught.value.message == (
+        f"the run's {run / 'config.yaml'} names --classes {tmp_path / 'names.txt'}, and {named / 'classes.txt'} names "
+        "the classes otherwise"
+    )
+    turned = ask(run, named, classes=named / "classes.txt", output=tmp_path / "out")
+    assert turned.mean_iou != pytest.approx(found[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(("option", "flag"), [("classes", "--classes"), ("mask_palette", "--mask-palette")])
+def test_a_file_that_the_run_names_and_that_is_gone(option: str, flag: str, pairs: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", pairs, **{option: "cl.txt"})
+    with pytest.raises(UsageError) as caught:
+        ask(run)
+    assert caught.value.message == (
+        f"the run's {run / 'config.yaml'} names {flag} cl.txt, from the folder in which it was trained, and there is "
+        "no such file"
+    )
+    assert caught.value.hint == f"{flag} FILE says where it is now"
+
+
+@pytest.mark.usefixtures("_undrawn")
+def test_a_hint_that_would_undo_the_run_s_own_ignore_label_is_not_given(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", values=(0, 1, 2, 9), names=None)
+    run = write_numbered_run(tmp_path / "run", data, ignore_label=9)
+    other = write_pairs(tmp_path / "other", values=(0, 1, 2, 3, 9), names=None)
+    with pytest.raises(DataError, match="not trained on: class 3") as caught:
+        ask(run, other)
+    assert "--ignore-label" not in (caught.value.hint or "")

@@ -20,7 +20,7 @@ from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.data.scanning import Scanned, check_files, refuse_unreadable, scan_table
 from anysize.data.shards.listing import scan_shards
-from anysize.data.split import stratified_split
+from anysize.data.split import keep_classes, stratified_split
 from anysize.data.table import ImageTable
 from anysize.errors import DataError
 
@@ -154,7 +154,7 @@ def load_data(
         _refuse_unreadable(listing, scanned, options)
     if read is not None and raise_mask_problems:
         refuse_masks(listing.root, read.problems)
-    train, val, split_notes = _split(listing, scanned, options)
+    train, val, split_notes = _split(listing, scanned, options, read)
     source = DataSource(
         root=listing.root,
         layout=listing.layout,
@@ -246,13 +246,13 @@ def _with_names(source: DataSource) -> DataSource:
 
 
 def _split(
-    listing: Listing, scanned: Scanned, options: DataOptions
+    listing: Listing, scanned: Scanned, options: DataOptions, read: ReadMasks | None
 ) -> tuple[ImageTable, ImageTable | None, tuple[str, ...]]:
     """The images to train on, those to validate on, and notes."""
     if listing.labels is None and listing.masks is None:
         return scanned.table, None, ()
     table = scanned.table
-    labels = np.zeros(len(table), np.int64)  # masks have no class: the draw is by size alone
+    labels = np.zeros(len(table), np.int64)  # a mask has many classes: the draw is by size, and then mended
     if listing.labels is not None:
         labels = np.array(listing.labels, np.int64)[scanned.readable]
         table = replace(table, labels=labels)
@@ -263,22 +263,31 @@ def _split(
         return table, None, ("val_split is 0: every image is trained on, and nothing is validated",)
     else:
         is_val = stratified_split(labels, table.sizes, options.val_split, options.split_seed)
-        if listing.labels is None:
-            return _drawn(table, is_val)
+        if read is not None:
+            return _drawn(table, is_val, read)
         counts = np.bincount(labels, minlength=len(listing.classes))
         single = [printable(name) for name, count in zip(listing.classes, counts, strict=True) if count == 1]
         notes = (f"classes of a single image, which stays in training: {', '.join(single)}",) if single else ()
     return table.select(~is_val), table.select(is_val) if is_val.any() else None, notes
 
 
-def _drawn(table: ImageTable, is_val: NDArray[np.bool_]) -> tuple[ImageTable, ImageTable | None, tuple[str, ...]]:
-    """The parts of images with masks, and what was drawn."""
-    if not is_val.any():
+def _drawn(
+    table: ImageTable, drawn: NDArray[np.bool_], read: ReadMasks
+) -> tuple[ImageTable, ImageTable | None, tuple[str, ...]]:
+    """The parts of images with masks, every class in training, and what was drawn."""
+    if not drawn.any():
         return table, None, ("there is one image, which is trained on: nothing is validated",)
+    present = read.census.counts > 0
+    is_val = keep_classes(drawn, present, table.sizes)
+    lacking = present.any(axis=0) & ~present[~drawn].any(axis=0)
+    names = [printable(name) for name, lacks in zip(read.meaning.classes, lacking, strict=True) if lacks]
+    kept = (f"kept in training by exchange, as no other image there has the class: {', '.join(names)}",) * bool(names)
+    if not is_val.any():
+        return table, None, ("every image is trained on, as each is the only one of a class: nothing is validated",)
     note = (
         f"{int(is_val.sum())} of {len(table)} images are drawn for validation, of all sizes; --val-split sets the share"
     )
-    return table.select(~is_val), table.select(is_val), (note,)
+    return table.select(~is_val), table.select(is_val), (note, *kept)
 
 
 def _require_classes(source: DataSource) -> None:

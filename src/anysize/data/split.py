@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from anysize.data.draws import uniform
 from anysize.errors import UsageError
 
-__all__ = ["stratified_split"]
+__all__ = ["keep_classes", "stratified_split"]
 
 
 def stratified_split(labels: ArrayLike, sizes: ArrayLike, val_split: float, seed: int) -> NDArray[np.bool_]:
@@ -44,6 +44,40 @@ def stratified_split(labels: ArrayLike, sizes: ArrayLike, val_split: float, seed
         by_area = members[np.argsort(areas[members], kind="stable")]
         drawn[by_area[_one_of_each_slice(len(members), val_split, seed, int(name))]] = True
     return drawn
+
+
+def keep_classes(is_val: NDArray[np.bool_], present: NDArray[np.bool_], sizes: ArrayLike) -> NDArray[np.bool_]:
+    """Exchange drawn images so that every class that there is has an image to train on.
+
+    For each class that training lacks an image with it moves to training, the one that brings most such classes. In
+    exchange the image of the nearest area goes to validation, of those without which training still has every class
+    that it has; where there is none, validation has one image less.
+
+    Args:
+        is_val: (N,) True for the images drawn for validation.
+        present: (N, K) whether an image holds pixels of a class.
+        sizes: (N, 2) height and width.
+
+    Returns:
+        (N,) True for validation.
+    """
+    kept = is_val.copy()
+    area = np.asarray(sizes, np.int64).reshape(-1, 2).prod(axis=1)
+    moved = np.zeros(len(kept), np.bool_)
+    there = present.any(axis=0)
+    while True:
+        held = np.count_nonzero(present[~kept], axis=0)
+        missing = there & (held == 0)
+        if not missing.any():
+            return kept
+        brings = present[:, missing].sum(axis=1)
+        best = int(brings.argmax())  # in validation, as no training image has any of these
+        kept[best], moved[best] = False, True
+        held += present[best]
+        free = np.flatnonzero(~kept & ~moved & ~present[:, held == 1].any(axis=1))
+        if len(free):
+            nearest = free[np.abs(area[free] - area[best]).argmin()]
+            kept[nearest] = moved[nearest] = True
 
 
 def _one_of_each_slice(count: int, share: float, seed: int, name: int) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ probe takes batches until they hold as many targets that count, and divides the 
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -45,6 +46,8 @@ class SweepResult:
     """From the rate at which the loss starts to fall to the one at which it stops to."""
     diverged: bool
     """Whether the loss blew up before the last rate."""
+    complete: bool = True
+    """Whether it came to its end, the last rate or where the loss diverged, before the time was out."""
 
 
 def sweep(
@@ -57,7 +60,8 @@ def sweep(
     high: float = 10.0,
     steps: int = 60,
     ignore_label: int | None = 255,
-    forward: Callable[[Any], Any] | None = None,
+    seconds: float = math.inf,
+    update: Callable[[torch.optim.Optimizer, Sequence[Any]], float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SweepResult:
     """Train with rates that rise geometrically, one update a rate; the model ends as it was.
@@ -65,13 +69,15 @@ def sweep(
     Args:
         model: in the mode in which it is to train.
         batches: (images, targets), what the model and the loss take: tensors (N, C, H, W) and (N, H, W) or (N,), or
-            ragged ones. They are taken in turn, as often as it needs.
+            ragged ones; lists of targets count together. They are taken in turn, as often as it needs.
         loss: a callable of (logits, targets) that gives a mean or (sum, count); or an objective of `anysize.losses`.
         make_optimizer: builds an optimiser for the model. Rates of its groups keep their ratios.
         low, high: first and last rate, of the group with the largest.
         steps: number of rates.
         ignore_label: targets that do not count.
-        forward: what to call in place of the model.
+        seconds: the time it may take; where that is out, the result is not complete.
+        update: makes a whole update with the images of a probe, and returns its loss before; in place of a pass through
+            the model, ``loss`` and ``optimizer.step()``.
         progress: called with the rates tried, and how many there are.
 
     Raises:
@@ -89,7 +95,7 @@ def sweep(
     rates = np.geomspace(low, high, steps)
     losses: list[float] = []
     pixels: list[float] = []
-    call = model if forward is None else forward
+    started, complete = time.perf_counter(), True
     with untouched(model), torch.enable_grad():
         optimizer = make_optimizer(model)
         ratios = _ratios(optimizer)
@@ -97,16 +103,24 @@ def sweep(
             for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
                 group["lr"] = float(rate) * ratio
             optimizer.zero_grad(set_to_none=True)
-            value, counted = _accumulate(call, loss, next(probes))
+            probe = next(probes)
+            if update is None:
+                value = _accumulate(model, loss, probe)
+            else:
+                value = update(optimizer, [images for images, _, _ in probe])
             losses.append(value)
-            pixels.append(counted)
+            pixels.append(sum(count for _, _, count in probe))
             if progress is not None:
                 progress(number + 1, steps)
             if not math.isfinite(value) or _has_diverged(losses):
                 break
-            optimizer.step()
+            if update is None:
+                optimizer.step()
+            if time.perf_counter() - started > seconds and number + 1 < steps:
+                complete = False
+                break
     tried = tuple(float(rate) for rate in rates[: len(losses)])
-    diverged = len(losses) < steps
+    diverged = complete and len(losses) < steps
     smoothed, suggestion, usable = suggest(tried, losses)
     return SweepResult(
         rates=tried,
@@ -116,6 +130,7 @@ def sweep(
         suggestion=suggestion,
         usable=usable,
         diverged=diverged,
+        complete=complete,
     )
 
 
@@ -184,21 +199,23 @@ def _equal_probes(
             probe = []
 
 
-def _accumulate(call: Callable[[Any], Any], loss: Any, probe: list[tuple[Any, Any, float]]) -> tuple[float, float]:
-    """Leave the gradient of sum/count over the probe in the parameters; returns the loss and the count."""
+def _accumulate(model: nn.Module, loss: Any, probe: list[tuple[Any, Any, float]]) -> float:
+    """Leave the gradient of sum/count over the probe in the parameters; returns the loss."""
     total = sum(count for _, _, count in probe)
     value = 0.0
     for images, targets, count in probe:
-        output = call(images)
+        output = model(images)
         logits = output if isinstance(output, RaggedBatch | RaggedGroup) else logits_of(output)
         part = mean_loss(loss, logits, targets) * (count / total)
         value += float(part.detach())
         if math.isfinite(value):
             part.backward()  # type: ignore[no-untyped-call]
-    return value, total
+    return value
 
 
 def _count(targets: Any, ignore_label: int | None) -> int:
+    if isinstance(targets, list | tuple):
+        return sum(_count(part, ignore_label) for part in targets)
     if isinstance(targets, RaggedGroup):
         return sum(_count(part, ignore_label) for part in targets.parts)
     if isinstance(targets, RaggedBatch):

@@ -40,7 +40,7 @@ class _WeightOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(_WeightOptions, MaskOptions, ForwardOptions, DeviceOptions):
-    """What `anysize eval` does. Options of masks that are not given are those of the run, on its own data."""
+    """What `anysize eval` does. Options of masks that are not given are those of the run, whatever the data."""
 
     data: Annotated[Path | None, Positional, arg(metavar="[DATA]")] = None
     """Folder or CSV file with labelled images, for a segmenter with images and masks; by default the data of the

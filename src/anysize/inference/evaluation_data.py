@@ -2,13 +2,13 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from anysize.config_file import from_mapping, read_mapping
+from anysize.config_file import read_mapping
 from anysize.console import Console
 from anysize.data import DataOptions, DataSource, FileProblem, ImageTable, check_source, load_data
 from anysize.data.masks import IGNORED, UNKNOWN, MaskCoding
@@ -16,13 +16,12 @@ from anysize.data.masks.rules import mask_rules
 from anysize.data.problems import printable
 from anysize.errors import DataError, LayoutError, UsageError
 from anysize.inference.config import EvalConfig
+from anysize.inference.evaluation_masks import masks_of
 from anysize.inference.requirements import leave_out_small
 from anysize.inference.trained import TrainedNetwork
 from anysize.options import MaskOptions
 
 __all__ = ["EvaluationData", "choose_data"]
-
-_MASK_OPTIONS = tuple(field.name for field in fields(MaskOptions))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +56,7 @@ def choose_data(config: EvalConfig, network: TrainedNetwork, console: Console) -
     path = run / "config.yaml"
     trained_with = read_mapping(path) if path.is_file() else {}
     data, own = _data(config, trained_with)
-    masks = _mask_options(config, network, trained_with if own else {}, path)
+    masks = masks_of(config, network, data, console, own=own)
     if own:
         config = _as_trained(config, trained_with)
     options = _options(config, masks, trained_with if own else {})
@@ -67,7 +66,7 @@ def choose_data(config: EvalConfig, network: TrainedNetwork, console: Console) -
     if own:
         source = _as_split_in_training(source, run, console)
     table, words = _choose(config, source, data, own=own)
-    order = _order(source, network.card.classes)
+    order = _order(source, network.card.classes, masks)
     coding = None if source.coding is None else _recoded(source.coding, order, len(network.card.classes))
     if table.labels is not None:
         table = replace(table, labels=order[table.labels])
@@ -90,20 +89,6 @@ def _data(config: EvalConfig, trained_with: dict[str, Any]) -> tuple[Path, bool]
     if data is None:
         raise UsageError("no data was given", hint="anysize eval RUN DATA")
     return data, own is not None and data.resolve() == Path(own).resolve()
-
-
-def _mask_options(config: EvalConfig, network: TrainedNetwork, own: dict[str, Any], path: Path) -> MaskOptions:
-    """What the values of the masks mean: as given, and else as the run was trained, on its own data."""
-    given = {name: getattr(config, name) for name in _MASK_OPTIONS if name in config.given}
-    changed = [name for name in given if given[name] != getattr(MaskOptions(), name)]
-    if network.task == "classify" and changed:
-        raise UsageError(
-            f"--{changed[0].replace('_', '-')} is an option of label masks, and {network.card.model} in {network.path} "
-            "is a classifier",
-            hint="leave it out",
-        )
-    trained = from_mapping(MaskOptions, {name: own[name] for name in _MASK_OPTIONS if name in own}, source=str(path))
-    return replace(trained, **given)
 
 
 def _as_trained(config: EvalConfig, trained_with: dict[str, Any]) -> EvalConfig:
@@ -204,7 +189,7 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _order(source: DataSource, known: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _order(source: DataSource, known: Sequence[str], masks: MaskOptions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """For each class of the data its number in the network: they agree by name, not by their place.
 
     Raises:
@@ -214,9 +199,8 @@ def _order(source: DataSource, known: Sequence[str]) -> np.ndarray[tuple[int], n
     if unknown:
         hint = "rename the class folders, or leave those classes out"
         if source.coding is not None:
-            hint = (
-                f"{_ignoring(unknown, source.classes, source.coding)}--classes FILE, one name a line, says what the "
-                "values of the masks are called"
+            hint = _ignoring(unknown, source.classes, source.coding, masks) + (
+                "--classes FILE, one name a line, says what the values of the masks are called"
             )
         raise DataError(
             f"the data has classes that the network was not trained on: {', '.join(unknown)}; "
@@ -226,10 +210,11 @@ def _order(source: DataSource, known: Sequence[str]) -> np.ndarray[tuple[int], n
     return np.array([known.index(name) for name in source.classes], dtype=np.int64)
 
 
-def _ignoring(unknown: Sequence[str], classes: Sequence[str], coding: MaskCoding) -> str:
+def _ignoring(unknown: Sequence[str], classes: Sequence[str], coding: MaskCoding, masks: MaskOptions) -> str:
     """The flag that leaves a single unknown class out, where there is one."""
     values = [value for value, meaning in enumerate(coding.lookup) if meaning == classes.index(unknown[0])]
-    if len(unknown) > 1 or len(values) != 1 or coding.colors is not None:
+    taken = masks.ignore_label not in (None, IGNORED) or masks.mask_values is not None  # it would undo these
+    if len(unknown) > 1 or len(values) != 1 or coding.colors is not None or taken:
         return ""
     return f"--ignore-label {values[0]} leaves the pixels of {unknown[0]} out of every figure; "
 

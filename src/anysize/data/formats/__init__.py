@@ -42,6 +42,7 @@ class Listing:
             ``labels`` is None then, and ``classes`` may be empty: the masks' values name them.
         palette: (red, green, blue) of each class, for drawing; None where the data have none.
         coding: what the masks' values mean, where the layout says so; None where flags and values do.
+        coding_notes: what a user should know about ``coding``, where it is used.
     """
 
     layout: str
@@ -57,6 +58,7 @@ class Listing:
     masks: Sequence[str] | None = None
     palette: tuple[tuple[int, int, int], ...] | None = None
     coding: MaskCoding | None = None
+    coding_notes: tuple[str, ...] = ()
 
 
 class Layout(Protocol):

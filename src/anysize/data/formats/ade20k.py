@@ -53,7 +53,7 @@ class _Ade20k:
             root,
             self.name,
             [(part, pair_by_stem(root, part)) for part in parts],
-            notes=notes,
+            coding_notes=notes,
             ignored=_beside(root),
             classes=names,
             coding=index_coding(meanings, _NUM_CLASSES),

@@ -4,11 +4,11 @@ Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", 
 published scripts (cityscapesscripts/helpers/labels.py).
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from anysize.data.folders import class_folders, has_image, walk
 from anysize.data.formats import Listing
-from anysize.data.formats.mask_pairs import MaskPart, Pairs, listing_of_pairs, stem_of
+from anysize.data.formats.mask_pairs import MaskPart, Pairs, listing_of_pairs
 from anysize.data.masks.coding import IGNORED, MaskCoding, index_coding
 from anysize.data.problems import FileProblem, describe
 from anysize.errors import LayoutError
@@ -76,22 +76,25 @@ class _Cityscapes:
             root,
             self.name,
             list(zip(parts, pairs, strict=True)),
-            notes=[_NOTES[ending]] + ([] if has_val else [f"{root / _IMAGES} has no val/: it is drawn from train/"]),
+            notes=[_FILES[ending]] + ([] if has_val else [f"{root / _IMAGES} has no val/: it is drawn from train/"]),
             ignored=_unused(root),
             classes=tuple(name for _, name, _ in CITYSCAPES),
             palette=tuple(color for _, _, color in CITYSCAPES),
             coding=_coding(ending),
+            coding_notes=[_NOTES[ending]],
         )
 
 
+_FILES = {_TRAIN_IDS: "masks are the labelTrainIds files", _IDS: "masks are the labelIds files"}
 _NOTES = {
-    _TRAIN_IDS: "masks are the labelTrainIds files: 19 classes, 255 is no label",
-    _IDS: "masks are the labelIds files, translated to the 19 classes that are trained on; the others are no label",
+    _TRAIN_IDS: "19 classes, as in Cityscapes; 255 is no label",
+    _IDS: "values are translated to the 19 classes of Cityscapes that are trained on; the others are no label",
 }
 
 
 def _stem(name: str) -> str:
-    return stem_of(name).removesuffix(f"_{_IMAGES}")
+    # As it is written, not composed: the name of the mask is made of it.
+    return PurePosixPath(name).with_suffix("").as_posix().removesuffix(f"_{_IMAGES}")
 
 
 def _ending(root: Path, parts: list[MaskPart], stems: list[list[str]]) -> str:

@@ -1,6 +1,7 @@
 """Rows of a .csv file: path, a second column, and perhaps split; what the layouts in tables share."""
 
 import csv
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -137,13 +138,14 @@ def _refuse_bad(file: Path, rows: list[CsvRow], column: str) -> None:
     bad: list[FileProblem] = []
     first: dict[str, int] = {}
     for row in rows:
+        place = posixpath.normpath(row.path)
         if not row.path or not row.value:
             bad.append(FileProblem(f"line {row.line}", f"the {column if row.path else 'path'} is empty"))
-        elif row.path in first:
-            bad.append(FileProblem(f"line {row.line}", f"{printable(row.path)} is in line {first[row.path]} already"))
+        elif place in first:
+            bad.append(FileProblem(f"line {row.line}", f"{printable(row.path)} is in line {first[place]} already"))
         if row.split is not None and row.split not in SPLITS:
             bad.append(FileProblem(f"line {row.line}", f"the split is {printable(row.split)!r}, not train or val"))
-        first.setdefault(row.path, row.line)
+        first.setdefault(place, row.line)
     if bad:
         raise LayoutError(
             f"{file} has {len(bad)} rows that cannot be used:\n{describe(bad)}",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from anysize.data.folders import class_folders, has_image, walk
 from anysize.data.formats import Listing
+from anysize.data.formats.mask_names import refuse_masks_as_classes
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
 
@@ -24,9 +25,10 @@ def read_class_folders(root: Path, prefix: str = "") -> ClassFolders:
     """All images below the folders in ``root / prefix``, the first folder's name being the class.
 
     Raises:
-        LayoutError: a class folder without any image.
+        LayoutError: a class folder without any image, or one that seems to hold label masks.
     """
     folder = root / prefix
+    refuse_masks_as_classes(folder)
     paths: list[str] = []
     names: list[str] = []
     empty: list[str] = []

@@ -5,6 +5,7 @@ from pathlib import Path
 from anysize.data.folders import class_folders, is_litter
 from anysize.data.formats import Listing, Split
 from anysize.data.formats.image_folder import ClassFolders, read_class_folders
+from anysize.data.formats.mask_names import refuse_masks_as_classes
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
 
@@ -33,6 +34,7 @@ class _ImageFolderSplit:
     def read(self, root: Path) -> Listing:
         folders = class_folders(root)
         val = _val_folder(root, folders)
+        refuse_masks_as_classes(root)  # train/ and trainannot/, say
         parts: list[tuple[Split | None, ClassFolders]] = [("train" if val else None, _read_part(root, _TRAIN))]
         if val is not None:
             parts.append(("val", _read_part(root, val)))

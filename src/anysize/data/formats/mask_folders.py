@@ -4,15 +4,14 @@ from pathlib import Path
 
 from anysize.data.folders import class_folders, has_image, is_litter
 from anysize.data.formats import Listing, Split
+from anysize.data.formats.mask_names import IMAGE_NAMES, MASK_NAMES, are_paired, folder_named
 from anysize.data.formats.mask_pairs import MaskPart, listing_of_pairs, pair_by_stem, val_folder
 from anysize.data.masks.rules import NAME_FILES
-from anysize.data.problems import FileProblem
+from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
 
 __all__ = ["LAYOUT", "image_folder_of", "mask_folder_of"]
 
-_IMAGES = ("images", "image", "imgs", "img")
-_MASKS = ("masks", "mask", "labels", "label", "annotations", "annotation")
 _TRAIN = ("train", "training")
 _HELD_OUT = ("test", "testing")
 
@@ -26,7 +25,7 @@ class _MaskFolders:
         if not root.is_dir():
             return False
         if _has_pair(root):
-            return not any(has_image(root / name) for name in class_folders(root) if not _known(name))
+            return True
         train = _train_folder(root)
         return train is not None and _has_pair(root / train)
 
@@ -38,7 +37,7 @@ class _MaskFolders:
 
 def image_folder_of(folder: Path) -> str | None:
     """The name of the folder of images in ``folder``."""
-    return next((name for name in _IMAGES if name in class_folders(folder)), None)
+    return next(iter(folder_named(folder, IMAGE_NAMES)), None)
 
 
 def mask_folder_of(folder: Path) -> str | None:
@@ -47,7 +46,7 @@ def mask_folder_of(folder: Path) -> str | None:
     Raises:
         LayoutError: there are several.
     """
-    present = [name for name in _MASKS if name in class_folders(folder) and has_image(folder / name)]
+    present = [name for name in folder_named(folder, MASK_NAMES) if has_image(folder / name)]
     if len(present) > 1:
         raise LayoutError(
             f"{folder} has several folders that may hold the masks: {', '.join(present)}",
@@ -57,31 +56,50 @@ def mask_folder_of(folder: Path) -> str | None:
 
 
 def _has_pair(folder: Path) -> bool:
-    if image_folder_of(folder) is None:
+    """Whether there are images and masks; among other folders of images they must be called alike, too."""
+    images = image_folder_of(folder)
+    masks = [name for name in folder_named(folder, MASK_NAMES) if has_image(folder / name)]
+    if images is None or not masks:
         return False
-    return any(name in class_folders(folder) and has_image(folder / name) for name in _MASKS)
+    return not _others(folder) or any(are_paired(folder / images, folder / name) for name in masks)
 
 
-def _known(name: str) -> bool:
-    return name in (*_IMAGES, *_MASKS, *_HELD_OUT)
+def _others(folder: Path) -> list[str]:
+    """The folders with images that are named like nothing of this layout."""
+    known = (*IMAGE_NAMES, *MASK_NAMES, *_HELD_OUT)
+    return [name for name in class_folders(folder) if name.lower() not in known and has_image(folder / name)]
+
+
+def _beside_pair(root: Path, inside: str, images: str, masks: str) -> tuple[list[FileProblem], list[str]]:
+    """The folders beside images and masks, and a note if there are images in them."""
+    unused = [
+        FileProblem(f"{inside}{name}", f"a folder beside {images}/ and {masks}/, not used")
+        for name in class_folders(root / inside)
+        if name not in (images, masks)
+    ]
+    others = [printable(inside + name) for name in _others(root / inside)]
+    named = f"{inside}{images} and {inside}{masks} are images with label masks; not used: {', '.join(others)}"
+    return unused, [named] * bool(others)
 
 
 def _train_folder(folder: Path) -> str | None:
-    return next((name for name in _TRAIN if name in class_folders(folder)), None)
+    return next(iter(folder_named(folder, _TRAIN)), None)
 
 
 def _inside(root: Path) -> tuple[list[MaskPart], list[FileProblem], list[str]]:
     """images/ and masks/, perhaps with train/ and val/ in each."""
     images, masks = str(image_folder_of(root)), str(mask_folder_of(root))
+    beside, notes = _beside_pair(root, "", images, masks)
     train, val = _train_folder(root / images), val_folder(root / images)
     if train is None:
         if val is not None:
             raise LayoutError(
                 f"{root / images} has {val}/ but no train/", hint=f"put the images to train on into {images}/train/"
             )
-        return [MaskPart(images, masks, None)], [], []
+        return [MaskPart(images, masks, None)], beside, notes
     names: list[tuple[str, Split | None]] = [(train, "train"), (val, "val")] if val else [(train, None)]
-    missing = [f"{masks}/{name}" for name, _ in names if not (root / masks / name).is_dir()]
+    mask_names = {name: _same_folder(root / masks, name) for name, _ in names}
+    missing = [f"{masks}/{name}" for name, found in mask_names.items() if found is None]
     if missing:
         raise LayoutError(
             f"{root} has {images}/{train} but no {' and no '.join(missing)}",
@@ -92,15 +110,22 @@ def _inside(root: Path) -> tuple[list[MaskPart], list[FileProblem], list[str]]:
         for name in class_folders(root / images)
         if name not in (train, val)
     ]
-    notes = [] if val else [f"{root / images} has {train}/ but no val/: the validation images are drawn from {train}/"]
-    return [MaskPart(f"{images}/{name}", f"{masks}/{name}", split) for name, split in names], unused, notes
+    if val is None:
+        notes.append(f"{root / images} has {train}/ but no val/: the validation images are drawn from {train}/")
+    parts = [MaskPart(f"{images}/{name}", f"{masks}/{mask_names[name]}", split) for name, split in names]
+    return parts, [*unused, *beside], notes
+
+
+def _same_folder(folder: Path, name: str) -> str | None:
+    """The folder of this name; or else of this name in another case."""
+    return name if (folder / name).is_dir() else next(iter(folder_named(folder, (name.lower(),))), None)
 
 
 def _outside(root: Path) -> tuple[list[MaskPart], list[FileProblem], list[str]]:
     """train/images/ and train/masks/, and perhaps val/ likewise."""
     train, val = str(_train_folder(root)), val_folder(root)
     names: list[tuple[str, Split | None]] = [(train, "train"), (val, "val")] if val else [(train, None)]
-    parts = []
+    parts, within, notes = [], [], []
     for name, split in names:
         images, masks = image_folder_of(root / name), mask_folder_of(root / name)
         if images is None or masks is None:
@@ -110,13 +135,17 @@ def _outside(root: Path) -> tuple[list[MaskPart], list[FileProblem], list[str]]:
                 f"{name}/{mask_folder_of(root / train)}/1.png",
             )
         parts.append(MaskPart(f"{name}/{images}", f"{name}/{masks}", split))
+        beside, more = _beside_pair(root, f"{name}/", images, masks)
+        within += beside
+        notes += more
     unused = [
         FileProblem(name, f"a folder beside {train}/, not used for training")
         for name in class_folders(root)
         if name not in (train, val)
     ]
-    notes = [] if val else [f"{root} has {train}/ but no val/: the validation images are drawn from {train}/"]
-    return parts, unused, notes
+    if val is None:
+        notes.append(f"{root} has {train}/ but no val/: the validation images are drawn from {train}/")
+    return parts, [*unused, *within], notes
 
 
 def _files_beside(root: Path) -> list[FileProblem]:

@@ -1,6 +1,7 @@
 """Images and masks in two trees of folders, paired by their names; what several layouts share."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from anysize.data.masks.coding import MaskCoding
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.errors import LayoutError
 
-__all__ = ["MaskPart", "Pairs", "counted", "listing_of_pairs", "pair_by_stem", "stem_of", "val_folder"]
+__all__ = ["MaskPart", "Pairs", "counted", "image_stem", "listing_of_pairs", "pair_by_stem", "stem_of", "val_folder"]
 
 _SUFFIXES = ("_mask", "_label", "_labels", "-mask", "-label")
 _VAL_NAMES = ("val", "valid", "validation")
@@ -38,21 +39,22 @@ class Pairs:
 
 
 def stem_of(name: str) -> str:
-    """The path without its extension.
+    """The path without its extension, its accents composed (Unicode NFC): macOS writes them apart in names of files.
 
     >>> stem_of("a/b.c.png")
     'a/b.c'
     """
-    return os.path.splitext(name)[0]  # noqa: PTH122 - a million Paths are slow
+    stem = os.path.splitext(name)[0]  # noqa: PTH122 - a million Paths are slow
+    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
 
 
 def val_folder(folder: Path) -> str | None:
-    """The name of the folder for validation in ``folder``.
+    """The name of the folder for validation in ``folder``, in any case.
 
     Raises:
         LayoutError: there are several.
     """
-    present = [name for name in _VAL_NAMES if name in class_folders(folder)]
+    present = [name for name in class_folders(folder) if name.lower() in _VAL_NAMES]
     if len(present) > 1:
         raise LayoutError(
             f"{folder} has several folders for validation: {', '.join(present)}",
@@ -76,7 +78,7 @@ def pair_by_stem(root: Path, part: MaskPart, mask_stem: Callable[[str], str] | N
     """
     images, masks = walk(root / part.images), walk(root / part.masks)
     by_stem = _by_stem(root / part.images, images.images, stem_of)
-    found = _by_stem(root / part.masks, masks.images, lambda name: _image_stem(stem_of(name), by_stem, mask_stem))
+    found = _by_stem(root / part.masks, masks.images, lambda name: image_stem(stem_of(name), by_stem, mask_stem))
     paired = [stem for stem in by_stem if stem in found]
     if not paired:
         raise LayoutError(
@@ -110,6 +112,7 @@ def listing_of_pairs(
     classes: tuple[str, ...] = (),
     palette: tuple[tuple[int, int, int], ...] | None = None,
     coding: MaskCoding | None = None,
+    coding_notes: Sequence[str] = (),
 ) -> Listing:
     """The listing of parts that are paired, with a note on what has no counterpart."""
     lone = sum(pairs.num_without_mask for _, pairs in parts)
@@ -129,6 +132,7 @@ def listing_of_pairs(
         masks=tuple(path for _, pairs in parts for path in pairs.masks),
         palette=palette,
         coding=coding,
+        coding_notes=tuple(coding_notes),
     )
 
 
@@ -141,7 +145,14 @@ def counted(count: int, noun: str, one: str, several: str) -> list[str]:
     return [f"{count} {noun} {one}" if count == 1 else f"{count} {noun}s {several}"] if count else []
 
 
-def _image_stem(stem: str, images: dict[str, str], mask_stem: Callable[[str], str] | None) -> str:
+def image_stem(stem: str, images: dict[str, str], mask_stem: Callable[[str], str] | None = None) -> str:
+    """The stem of a mask's image: the mask's own, or without _mask or _label behind if that is an image's.
+
+    Args:
+        stem: of the mask.
+        images: by their stems.
+        mask_stem: as of `pair_by_stem`.
+    """
     if mask_stem is not None:
         return mask_stem(stem)
     if stem not in images:

@@ -1,5 +1,6 @@
 """The lists of a VOC folder: which names are trained and validated on, and which files they mean."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ def pairs_of(
         if both is not None:
             pairs.append(both)
             continue
-        stem = line if line in images.files or not is_image_name(line) else stem_of(line)
+        plain = unicodedata.normalize("NFC", line)
+        stem = plain if plain in images.files or not is_image_name(line) else stem_of(line)
         image = images.path(stem)
         mask = next((path for folder in masks if (path := folder.path(stem)) is not None), None)
         for folder in (images, *masks):

@@ -30,7 +30,7 @@ def mask_problems(given: MaskSet) -> list[MaskProblem]:
     lossy = [row for row in rows if given.facts[row].format in _LOSSY]
     color = [row for row in rows if given.facts[row].in_color and given.meaning.coding.colors is None]
     rest = sorted(set(rows) - set(lossy) - set(color))
-    problems = [*_lossy(given, lossy), *_in_color(given, sorted(set(color) - set(lossy)), len(rest))]
+    problems = [*_lossy(given, lossy), *_in_color(given, sorted(set(color) - set(lossy)), rest)]
     smooth = smooth_masks([given.facts[row] for row in rest], given.meaning.coding)
     blurred = [rest[at] for at in smooth.masks]
     problems += _smooth(given, blurred, certain=smooth.certain, values=smooth.values)
@@ -71,7 +71,7 @@ def _lossy(given: MaskSet, rows: list[int]) -> list[MaskProblem]:
     ]
 
 
-def _in_color(given: MaskSet, rows: list[int], num_others: int) -> list[MaskProblem]:
+def _in_color(given: MaskSet, rows: list[int], others: list[int]) -> list[MaskProblem]:
     if not rows:
         return []
     total: Counter[int] = Counter()
@@ -81,27 +81,45 @@ def _in_color(given: MaskSet, rows: list[int], num_others: int) -> list[MaskProb
     number = f"more than {MOST_VALUES}" if too_many else f"{len(total)}"
     colors = _in_voc_order(total)
     shown = _shown([color_text(_rgb(color)) for color in colors])
-    others = f" ({num_others} others are not)" if num_others else ""
+    beside = f" ({len(others)} others are not)" if others else ""
     if too_many or len(total) > _MOST_COLORS:
         fix = (
             "that many colours are no classes: smoothing, a photograph or lossy compression; "
             f"{_SAVE_AGAIN}, without anti-aliasing"
         )
     else:
-        entries = [color_text(_rgb(color)) + ("=ignore" if _rgb(color) == _VOC_VOID else "") for color in colors]
-        fix = f"--mask-palette '{','.join(entries)}' in the order of the classes, '=ignore' behind what is no label"
-        if given.meaning.names is None:
-            fix += ", or '=name' behind each"
+        fix = _fix_color(given, total, others)
     return [
         MaskProblem(
             kind="color",
             severity="error",
-            found=f"{counted(len(rows), 'is', 'are')} in colour{others}: {number} colours, {shown}",
+            found=f"{counted(len(rows), 'is', 'are')} in colour{beside}: {number} colours, {shown}",
             expected="which colour is which class must be said",
             fix=fix,
             paths=given.paths(rows),
         )
     ]
+
+
+def _fix_color(given: MaskSet, total: Counter[int], others: list[int]) -> str:
+    """The flag with all colours, those that masks of indices stand for, too: it holds for every mask."""
+    fixes = []
+    if others:
+        fixes.append("save the masks in colour as indices, with the values of the others")
+    elif len(total) == 1:
+        fixes.append("one colour is one class, and two are required: take the masks in which the classes differ")
+    void = {_VOC_VOID[0] << 16 | _VOC_VOID[1] << 8 | _VOC_VOID[2]}
+    everything = Counter(total)
+    for row in others:
+        fact, classes = given.facts[row], classes_of_rows(given.facts[row], given.meaning.coding)
+        everything.update(dict(zip(_keys(fact).tolist(), fact.counts.tolist(), strict=True)))
+        void.update(_keys(fact)[(classes == IGNORED) & ~np.isin(_keys(fact), list(total))].tolist())
+    deep = any(bool((given.facts[row].values > 255).any()) for row in others)
+    if not deep and len(everything) <= _MOST_COLORS and len(set(everything) - void) >= 2:
+        entries = [color_text(_rgb(color)) + "=ignore" * (color in void) for color in _in_voc_order(everything)]
+        flag = f"--mask-palette '{','.join(entries)}' in the order of the classes, '=ignore' behind what is no label"
+        fixes.append(flag if given.meaning.names is not None else f"{flag}, or '=name' behind each")
+    return "; or ".join(fixes)
 
 
 def _rgb(packed: int) -> tuple[int, int, int]:
@@ -144,6 +162,8 @@ def _foreground_255(given: MaskSet, rows: list[int]) -> list[MaskProblem]:
     if len(labelled) != 1 or IGNORED not in total:
         return []
     value = labelled[0]
+    if value == IGNORED or given.meaning.by_layout:
+        return []
     share = total[IGNORED] / (total[IGNORED] + total[value])
     return [
         MaskProblem(
@@ -223,7 +243,12 @@ def _fix_beyond(given: MaskSet, rows: list[int], unknown: list[int]) -> str:
         longer = ",".join(map(str, (*rules.values, *unknown)))
         ignore = f", or --ignore-label {unknown[0]} if it means no label" if len(unknown) == 1 else ""
         return f"--mask-values {longer}{ignore}"
+    if given.meaning.by_layout:
+        ignore = f"--ignore-label {unknown[0]} if that value means no label; else " if len(unknown) == 1 else ""
+        return f"{ignore}take the masks as they were published: no other value means anything there"
     found = sorted(value for value in _totals(given, rows) if coding.class_of(value) != IGNORED)
+    if IGNORED in unknown:
+        return _fix_255(given, found)
     with_255 = [*found, 255] if rules.ignore_label is not None and 255 in _totals(given, rows) else found
     fixes = []
     for values in [found] if with_255 == found else [found, with_255]:
@@ -238,9 +263,18 @@ def _fix_beyond(given: MaskSet, rows: list[int], unknown: list[int]) -> str:
     return "; ".join(fixes) or f"--mask-values {','.join(map(str, found))} names the value of each class"
 
 
+def _fix_255(given: MaskSet, found: list[int]) -> str:
+    """Nothing is ignored, and the index of a class ends at 254."""
+    if len(found) < 2:
+        return "one value is one class, and two are required: take the masks in which the classes differ"
+    names = given.meaning.names
+    named = f", with {len(found)} names by --classes" if names is not None and len(names.names) != len(found) else ""
+    return f"--mask-values {','.join(map(str, found))} if 255 is a class of its own{named}; --ignore-label 255 if not"
+
+
 def _sparse(given: MaskSet, rows: list[int]) -> list[MaskProblem]:
     """Few values over a wide range, without names: 0 and 128 would be 129 classes, of which 127 have no pixel."""
-    if given.meaning.names is not None or given.rules.recoded or given.meaning.coding.colors is not None:
+    if given.meaning.names is not None or given.meaning.by_layout or given.rules.recoded:
         return []
     total = _totals(given, rows)
     found = sorted(value for value in total if value <= 255 and given.meaning.coding.class_of(value) not in (IGNORED,))

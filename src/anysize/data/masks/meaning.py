@@ -43,6 +43,7 @@ class MaskMeaning:
         palette: (red, green, blue) of each class, for drawing.
         names: the names that were given, before any was dropped; None where there are none.
         notes: what was decided, for the user.
+        by_layout: the layout says what the values mean, so that they need not be explained by the values found.
     """
 
     coding: MaskCoding
@@ -50,6 +51,7 @@ class MaskMeaning:
     palette: tuple[Color, ...]
     names: ClassNames | None
     notes: tuple[str, ...]
+    by_layout: bool = False
 
 
 def mask_meaning(listing: Listing, rules: MaskRules, masks: Sequence[str], facts: Sequence[MaskFacts]) -> MaskMeaning:
@@ -65,15 +67,19 @@ def mask_meaning(listing: Listing, rules: MaskRules, masks: Sequence[str], facts
         DataError: names that do not fit the rest of what was said.
     """
     names, notes = _names(listing, rules, masks, facts)
+    by_layout = listing.coding is not None and not rules.recoded
     if rules.palette is not None:
         coding, classes = _from_palette(rules.palette, names)
-    elif listing.coding is not None and not rules.recoded:
+    elif listing.coding is not None and by_layout:
         coding, classes = _from_layout(listing, listing.coding, rules, names)
+        notes = (*listing.coding_notes, *notes)
     else:
         coding, classes, more = _from_values(rules, names, _top_value(rules, facts))
         notes += more
+    if listing.coding is not None and rules.recoded:
+        notes = (f"the classes and names of the layout {listing.layout} give way to what flags say of the values", *notes)
     palette = _colors(listing, rules, coding, masks, facts)
-    return MaskMeaning(coding=coding, classes=classes, palette=palette, names=names, notes=notes)
+    return MaskMeaning(coding=coding, classes=classes, palette=palette, names=names, notes=notes, by_layout=by_layout)
 
 
 def classes_of_rows(facts: MaskFacts, coding: MaskCoding) -> NDArray[np.int64]:
@@ -94,12 +100,13 @@ def _ignored(rules: MaskRules) -> set[int]:
 
 
 def _top_value(rules: MaskRules, facts: Sequence[MaskFacts]) -> int:
-    """The highest value 0..255 in the index masks that is not ignored; -1 if there is none."""
+    """The highest value 0..254 in the index masks that is not ignored; -1 if there is none. 255 is never the index of a
+    class, as there are 255 classes at most."""
     ignored = sorted(_ignored(rules))
     top = -1
     for fact in facts:
         if not fact.in_color:
-            values = fact.values[(fact.values <= 255) & ~np.isin(fact.values, ignored)]
+            values = fact.values[(fact.values < 255) & ~np.isin(fact.values, ignored)]
             top = max(top, int(values.max(initial=-1)))
     return top
 
@@ -193,19 +200,15 @@ def _from_values(
         meanings = dict.fromkeys(ignored, IGNORED) | {value: label for label, value in enumerate(rules.values)}
         return index_coding(meanings, len(rules.values)), _of_values(names, rules.values), ()
     if rules.reduce_zero_label:
-        classes, notes = _reduced(names, top)
+        given = -1 if rules.ignore_label in (None, IGNORED) else rules.ignore_label
+        classes, notes = _reduced(names, top, max(top, given))
+        classes, notes = _without_ignored(rules, classes, notes, 1, named=names is not None)
         meanings = {label + 1: label for label in range(len(classes))} | dict.fromkeys(ignored | {0}, IGNORED)
         return index_coding(meanings, len(classes)), classes, notes
     classes, notes = _numbered(min(max(top + 1, 1), _MOST_CLASSES)) if names is None else names.names, ()
     if names is None:
         notes = (f"no class names are given: {len(classes)} classes, as the masks have values up to {top}",)
-    label = rules.ignore_label
-    if label is not None and label < len(classes):
-        if names is not None and label == len(classes) - 1:
-            notes = (f"{printable(classes[label])!r}, the name of the ignore label {label}, is no class",)
-            classes = classes[:-1]
-        else:
-            notes = (*notes, _hole(label, classes, named=names is not None))
+    classes, notes = _without_ignored(rules, classes, notes, 0, named=names is not None)
     if names is not None and classes[-1].lower() in _NO_LABEL_NAMES:
         last = len(classes) - 1
         notes = (*notes, f"{printable(classes[-1])!r} is a class; if it means no label: --ignore-label {last}")
@@ -213,13 +216,31 @@ def _from_values(
     return index_coding(meanings, len(classes)), classes, notes
 
 
-def _hole(label: int, classes: tuple[str, ...], *, named: bool) -> str:
-    others = ",".join(str(value) for value in range(len(classes)) if value != label)
-    without = "--reduce-zero-label" if label == 0 and not named else f"--mask-values {others} --ignore-label {label}"
-    return (
-        f"the ignore label {label} lies among the classes: {printable(classes[label])!r} keeps its place without "
-        f"a pixel, so that every other class keeps its number; {without} numbers the classes without it"
+def _without_ignored(
+    rules: MaskRules, classes: tuple[str, ...], notes: tuple[str, ...], first: int, *, named: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes without the ignore label's, if its name is the last; anywhere else it keeps its place, and a note
+    says so. Class 0 has the value ``first``."""
+    label = rules.ignore_label
+    if label is None or not first <= label < first + len(classes):
+        return classes, notes
+    name = printable(classes[label - first])
+    if named and label == first + len(classes) - 1:
+        if len(classes) == 1:
+            raise DataError(
+                f"{name!r} is the name of the ignore label {label}, and there is no other class",
+                hint="name all classes, one a line, or give another --ignore-label",
+            )
+        return classes[:-1], (*notes, f"{name!r}, the name of the ignore label {label}, is no class")
+    hole = (
+        f"the ignore label {label} lies among the classes: {name!r} keeps its place without "
+        "a pixel, so that every other class keeps its number"
     )
+    others = ",".join(str(value) for value in range(len(classes)) if value != label)
+    if first == 0:  # beside --reduce-zero-label two values have no label, which no flag says otherwise
+        without = "--reduce-zero-label" if label == 0 and not named else f"--mask-values {others} --ignore-label {label}"
+        hole += f"; {without} numbers the classes without it"
+    return classes, (*notes, hole)
 
 
 def _of_values(names: ClassNames | None, values: tuple[int, ...]) -> tuple[str, ...]:
@@ -229,7 +250,8 @@ def _of_values(names: ClassNames | None, values: tuple[int, ...]) -> tuple[str, 
     return _sized(names, len(values), "--mask-values")
 
 
-def _reduced(names: ClassNames | None, top: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _reduced(names: ClassNames | None, top: int, highest: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the values from 1; ``highest`` counts the ignore label, which may have a name, too."""
     if names is None:
         count = min(max(top, 1), _MOST_CLASSES)
         return _numbered(count), (f"no class names are given: {count} classes, as the masks have values up to {top}",)
@@ -237,10 +259,10 @@ def _reduced(names: ClassNames | None, top: int) -> tuple[tuple[str, ...], tuple
     notes: tuple[str, ...] = ()
     if classes[0].strip("_").lower() in _ZERO_NAMES:
         classes, notes = classes[1:], (f"{printable(classes[0])!r}, the name of value 0, is no class",)
-    elif len(classes) == top + 1:
+    elif len(classes) == highest + 1:
         listed = ",".join(str(value) for value in range(1, len(classes) + 1))
         raise DataError(
-            f"{names.source} has {len(classes)} names and the masks have values up to {top}: the names seem to begin "
+            f"{names.source} has {len(classes)} names and the masks have values up to {highest}: the names seem to begin "
             f"with value 0 ({printable(classes[0])!r}), which --reduce-zero-label makes no class; they must "
             "begin with value 1",
             hint=f"delete the first name; or, if it is that of value 1, --mask-values {listed} --ignore-label 0",

@@ -42,7 +42,7 @@ class MaskRules:
 
     Args:
         names: of ``--classes``; None to look for a file beside the images.
-        ignore_label: value without a label, beside 255; None where every value is a class.
+        ignore_label: value without a label, beside 255; None where no value is ignored.
         values: of ``--mask-values``, the value of each class.
         palette: of ``--mask-palette``.
         reduce_zero_label: value 0 is no label, and classes begin at 1.
@@ -64,12 +64,20 @@ def mask_rules(options: MaskOptions) -> MaskRules:
     """Read what the flags name: a list of values, a palette, a file of names.
 
     Raises:
-        UsageError: a file that cannot be read, a value or colour that is none, or one that is given twice.
+        UsageError: a file that cannot be read, a value or colour that is none, or one that is given twice, or
+            as a class and without a label.
     """
+    values = None if options.mask_values is None else _values(options.mask_values)
+    if values is not None and options.ignore_label != 255 and options.ignore_label in values:
+        others = ",".join(str(value) for value in values if value != options.ignore_label)
+        raise UsageError(
+            f"--ignore-label {options.ignore_label} is in --mask-values, too: a value is a class or has no label",
+            hint=f"--mask-values {others} --ignore-label {options.ignore_label}, or leave out --ignore-label",
+        )
     return MaskRules(
         names=None if options.classes is None else read_class_names(options.classes),
         ignore_label=options.ignore_label,
-        values=None if options.mask_values is None else _values(options.mask_values),
+        values=values,
         palette=None if options.mask_palette is None else _palette(options.mask_palette),
         reduce_zero_label=options.reduce_zero_label,
     )
@@ -153,18 +161,22 @@ def _inline_palette(text: str) -> tuple[PaletteEntry, ...]:
         if match is None:
             raise UsageError(
                 f"--mask-palette has {part!r}, which is no colour",
-                hint="write colours as #rrggbb, separated by commas, in quotes: '#000000,#ff0000=car,#ffffff=ignore'",
+                hint="write colours as #rrggbb, separated by commas, in quotes: "
+                "'#000000=background,#ff0000=car,#ffffff=ignore'",
             )
         red, green, blue = bytes.fromhex(match[1])
-        entries.append(PaletteEntry((red, green, blue), match[2]))
+        entries.append(PaletteEntry((red, green, blue), None if match[2] is None else _entry_name(match[2])))
     return tuple(entries)
 
 
 def _palette_file(path: Path) -> tuple[PaletteEntry, ...]:
     entries = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    lines = list(enumerate(_text(path).splitlines(), 1))
+    if lines and _is_header(lines[0][1]):
+        lines = lines[1:]
+    for number, line in lines:
         # Also 'name:red,green,blue::', and 'red green blue name', as CVAT and CamVid have them.
-        parts = line.replace(",", " ").replace(":", " ").split()
+        parts = _columns(line)
         if not parts or line.startswith("#"):
             continue
         name, channels = " ".join(parts[:-3]), parts[-3:]
@@ -176,8 +188,24 @@ def _palette_file(path: Path) -> tuple[PaletteEntry, ...]:
                 hint="write a line for each class: car 255 0 0",
             )
         red, green, blue = (int(channel) for channel in channels)
-        entries.append(PaletteEntry((red, green, blue), name))
+        entries.append(PaletteEntry((red, green, blue), _entry_name(name)))
     return tuple(entries)
+
+
+def _entry_name(text: str) -> str:
+    """The name of a class; 'ignore' is the same in capitals."""
+    name = text.strip()
+    return IGNORE_NAME if name.lower() == IGNORE_NAME else name
+
+
+def _columns(line: str) -> list[str]:
+    return line.replace(",", " ").replace(":", " ").split()
+
+
+def _is_header(line: str) -> bool:
+    """Whether it is a row like 'name,r,g,b': four words at least, and none of them a number."""
+    parts = _columns(line)
+    return len(parts) > 3 and not any(part.isdigit() for part in parts)
 
 
 def _is_color(channels: list[str]) -> bool:

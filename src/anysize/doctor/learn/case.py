@@ -1,6 +1,6 @@
 """What the probes look at: a network, a handful of samples on one common size, a loss, an optimiser."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,8 +44,8 @@ class Case:
     """What the images were normalised with."""
     expected: Normalisation | None = None
     """What the weights were trained with."""
-    batch_norm_frozen: bool = False
-    """Whether batch normalisation is meant to keep its running statistics."""
+    batch_norm_frozen: bool | Collection[str] = False
+    """Whether batch normalisation is meant to keep its running statistics: all layers, none, or those of these names."""
     batch_size: int | None = None
     """Images of a real training step."""
     was_training: bool = True

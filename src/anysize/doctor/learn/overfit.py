@@ -16,7 +16,6 @@ LEARNED_KAPPA = 0.4
 """Cohen's kappa of predictions and labels from which a handful counts as learned: "moderate agreement" (Landis and Koch
 1977). A constant answer has 0 whatever the shares of the classes, where its accuracy may be 0.95."""
 _SURE_KAPPA = 0.8  # nothing more to be seen: stop
-_LEAST_STEPS = 4
 _SURE_STEPS = 12  # rates that are too high often do well for some steps
 
 
@@ -54,6 +53,8 @@ def overfit(
     *,
     steps: int,
     seconds: float,
+    least: int = 5,
+    at_most: float | None = None,
     lr: float | None = None,
     at_end: Callable[[], None] | None = None,
 ) -> Overfit:
@@ -62,11 +63,14 @@ def overfit(
     Args:
         case: what to train.
         steps: at most so many updates.
-        seconds: stop after so long; five steps are always made.
+        seconds: stop after so long, once ``least`` steps are made.
+        least: steps to be made, while the time is not out.
+        at_most: seconds after which it ends in any case, with the step that runs then; by default ``seconds``.
         lr: the largest rate of the optimiser's groups; by default as it was made. The ratios of groups are kept.
         at_end: called with the trained model in place.
     """
     started = time.perf_counter()
+    end = seconds if at_most is None else at_most
     losses: list[float] = []
     kappas: list[float] = []
     accuracy, mean_iou, ratio = 0.0, 0.0, 0.0
@@ -81,7 +85,8 @@ def overfit(
             losses.append(float(value.detach()))
             kappa, accuracy, mean_iou = agreement(case, logits)
             kappas.append(kappa)
-            over = time.perf_counter() - started > seconds and step >= _LEAST_STEPS
+            elapsed = time.perf_counter() - started
+            over = elapsed > end or (elapsed > seconds and step + 1 >= least)
             sure = step >= _SURE_STEPS and sorted(kappas[-3:])[1] >= _SURE_KAPPA
             if not math.isfinite(losses[-1]) or over or sure:
                 break

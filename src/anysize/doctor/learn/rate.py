@@ -1,21 +1,33 @@
 """Whether the learning rate is what keeps a handful from being learned: a short sweep, and the proof by another run."""
 
 import time
+from dataclasses import dataclass
 
 from anysize.doctor.finding import Finding
 from anysize.doctor.learn.case import Case
 from anysize.doctor.learn.overfit import Overfit, overfit
 from anysize.doctor.sweep import SweepResult, sweep
 
-__all__ = ["check_rate", "is_suspicious", "top_lr"]
+__all__ = ["RateCheck", "check_rate", "is_suspicious", "top_lr"]
 
 _FACTOR = 10.0  # a rate this much beside the suggestion is told, if the suggestion is proven to do better
 _BELOW = 3.0  # times below the rate at which a sweep begins to fall
 _LITTLE_FALL = 0.2  # of the loss: a rate by which it falls more is slow at worst
 _LEAST_STEPS = 10  # fewer say nothing of a rate that is too low
 _WHOLE = 1.0  # an update as large as the weights
-_STEPS = 40
+_STEPS, _FEWEST_STEPS = 40, 12  # of the sweep
 _LOW, _HIGH = 1e-6, 10.0
+
+
+@dataclass(frozen=True)
+class RateCheck:
+    """What came of asking for the learning rate."""
+
+    findings: tuple[Finding, ...] = ()
+    sweep: SweepResult | None = None
+    """None where there was no time for one."""
+    decided: bool = True
+    """Whether the time sufficed to tell."""
 
 
 def top_lr(case: Case) -> float:
@@ -28,7 +40,7 @@ def is_suspicious(run: Overfit) -> bool:
     return run.update_ratio > _WHOLE
 
 
-def check_rate(case: Case, run: Overfit, seconds: float) -> tuple[list[Finding], SweepResult | None]:
+def check_rate(case: Case, run: Overfit, seconds: float) -> RateCheck:
     """Sweep the rates, and where another one is suggested, prove it with a run of the same number of steps.
 
     A rate is too low where the run hardly moved and the loss of the sweep has not begun to fall; too high, ten times
@@ -38,11 +50,14 @@ def check_rate(case: Case, run: Overfit, seconds: float) -> tuple[list[Finding],
     Args:
         case: what did not learn, or did by an update that is suspicious.
         run: how it went.
-        seconds: for the sweep and the proof; the sweep takes fewer steps where steps are slow.
+        seconds: for the sweep and the proof; the sweep takes fewer steps where steps are slow, and is left out where a
+            dozen would not fit.
     """
     lr = top_lr(case)
     second_a_step = run.seconds / max(len(run.losses), 1)
-    steps = max(12, min(_STEPS, int(0.6 * seconds / max(second_a_step, 1e-6))))
+    steps = min(_STEPS, int(0.6 * seconds / max(second_a_step, 1e-6)))
+    if steps < _FEWEST_STEPS:
+        return RateCheck(decided=False)
     started = time.perf_counter()
     with case.trial(train=True) as model:
         result = sweep(
@@ -54,20 +69,24 @@ def check_rate(case: Case, run: Overfit, seconds: float) -> tuple[list[Finding],
             high=max(_HIGH / 10, lr * 10),
             steps=steps,
             ignore_label=case.ignore_label,
+            seconds=seconds,
         )
+    if not result.complete:
+        return RateCheck(sweep=result, decided=False)
     rate = result.suggestion
     if rate is None or result.usable is None:
-        return [], result
+        return RateCheck(sweep=result)
     bottom, top = result.usable
     is_slow = run.fall < _LITTLE_FALL and len(run.losses) >= _LEAST_STEPS
     if not (lr > rate * _FACTOR or (is_slow and lr * _FACTOR < rate and lr * _BELOW < bottom)):
-        return [], result
-    left = max(seconds - (time.perf_counter() - started), 5 * second_a_step)
-    proof = overfit(case, steps=max(len(run.losses), 12), seconds=left, lr=rate)
+        return RateCheck(sweep=result)
+    left = max(seconds - (time.perf_counter() - started), 0.0)
+    wanted = max(len(run.losses), 12)
+    proof = overfit(case, steps=wanted, seconds=left, lr=rate)
     does_better = proof.fall > run.fall + 0.1 or (proof.learned and not run.learned)
     if not does_better and not (is_suspicious(run) and lr > top):
-        return [], result
-    return [_finding(lr, rate, result.usable, run, proof)], result
+        return RateCheck(sweep=result, decided=proof.learned or len(proof.losses) >= wanted)
+    return RateCheck((_finding(lr, rate, result.usable, run, proof),), result)
 
 
 def _finding(lr: float, rate: float, usable: tuple[float, float], run: Overfit, proof: Overfit) -> Finding:
@@ -78,7 +97,9 @@ def _finding(lr: float, rate: float, usable: tuple[float, float], run: Overfit, 
         "error",
         f"the learning rate {lr:.2g} is about {times:.0f} times too {way}: the loss went from {run.losses[0]:.3g} to "
         f"{run.losses[-1]:.3g} in {len(run.losses)} steps, with {rate:.2g} to {proof.losses[-1]:.3g} in "
-        f"{len(proof.losses)}" + (f"; one update is {run.update_ratio:.1f} times the weights" * is_suspicious(run)),
+        f"{len(proof.losses)}"
+        + (f"; one update is {run.update_ratio:.1f} times the weights" * is_suspicious(run))
+        + (": a handful is learned by that, a data set is not" * run.learned),
         f"a rate from {usable[0]:.1g} to {usable[1]:.1g}, as a sweep shows",
         f"--lr {rate:.1g}",
     )

@@ -28,10 +28,11 @@ def probe(case: Case) -> list[Finding]:
 def _live(case: Case, layers: dict[str, _BatchNorm]) -> list[Finding]:
     """Layers that are meant to be frozen, by their owner or by parameters that do not learn while others do."""
     learns = any(parameter.requires_grad for parameter in case.model.parameters())
+    meant = _meant(case, layers)
     frozen = {
         name: layer
         for name, layer in layers.items()
-        if case.batch_norm_frozen or (learns and layer.weight is not None and not layer.weight.requires_grad)
+        if name in meant or (learns and layer.weight is not None and not layer.weight.requires_grad)
     }
     if not frozen:
         return []
@@ -48,12 +49,19 @@ def _live(case: Case, layers: dict[str, _BatchNorm]) -> list[Finding]:
             "error",
             f"{len(moved)} of {len(frozen)} frozen batch normalisations have live statistics: one training pass moves "
             f"the running mean and variance of {moved[0]!r}"
-            + (", though its weight and bias do not learn" if not case.batch_norm_frozen else ""),
+            + (", though its weight and bias do not learn" if moved[0] not in meant else ""),
             "statistics that stay as they are where the layer is frozen",
             "--batch-norm frozen; in Python put these layers into evaluation AFTER model.train(), each epoch: "
             "module.eval() (requires_grad=False does not stop the statistics)",
         )
     ]
+
+
+def _meant(case: Case, layers: dict[str, _BatchNorm]) -> set[str]:
+    """Names of the layers that their owner says are frozen."""
+    if isinstance(case.batch_norm_frozen, bool):
+        return set(layers) if case.batch_norm_frozen else set()
+    return set(layers) & set(case.batch_norm_frozen)
 
 
 def _statistics(layer: _BatchNorm) -> Tensor:
@@ -91,12 +99,11 @@ def _momenta(layers: dict[str, _BatchNorm]) -> list[Finding]:
 
 def _never_estimated(case: Case, layers: dict[str, _BatchNorm]) -> list[Finding]:
     """In training mode, and yet in evaluation by hand, with statistics that nobody ever estimated."""
-    if not case.was_training and not case.batch_norm_frozen:
-        return []
+    meant = _meant(case, layers)
     empty = [
         name
         for name, layer in layers.items()
-        if (case.batch_norm_frozen or not layer.training)
+        if (name in meant or (case.was_training and not layer.training))
         and layer.running_mean is not None
         and layer.running_var is not None
         and not bool(layer.running_mean.any())

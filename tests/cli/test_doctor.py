@@ -39,12 +39,15 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("doctor", f"error: nothing to check was given; known: numerics\n{HINT}"),
-        ("doctor numeric", f"error: doctor was given 'numeric'; known: numerics\n{HINT}"),
+        ("doctor", "error: nothing to check was given: DATA, or one of: numerics\nhint: anysize doctor DATA\n"),
+        (
+            "doctor numeric",
+            f"error: there is no file or folder numeric, and no check of that name; known: numerics\n{HINT}",
+        ),
         (
             "doctor photos/",
-            "error: doctor was given 'photos/'; known: numerics\nhint: anysize doctor numerics; to check data: there "
-            "is no file or folder photos/\n",
+            "error: there is no file or folder photos/, and no check of that name; known: numerics\nhint: give the "
+            "folder that holds the images: anysize doctor DATA\n",
         ),
         (
             "doctor numerics --max-images 4",

@@ -179,6 +179,34 @@ def test_values_beyond_the_classes(tmp_path: Path, doctor: Doctor) -> None:
     assert code == 0
 
 
+def test_the_sheet_is_there_where_masks_are_no_classes(tmp_path: Path, doctor: Doctor) -> None:
+    data = write_voc(tmp_path / "beyond", lambda _, mask: mask + 9 * (mask == 2).astype(np.uint8))
+    code, content = doctor(data)
+    assert (code, named(content, "error")) == (1, ["mask-beyond"])
+    beyond = np.asarray(Image.open(content["sheet"]).convert("RGB"))
+    assert (beyond == (255, 0, 255)).all(axis=2).sum() > 1000
+    data = write_voc(tmp_path / "color", classes=None)
+    for path in (data / "SegmentationClass").iterdir():
+        Image.open(path).convert("RGB").save(path)
+    code, content = doctor(data)
+    assert (code, named(content)) == (1, ["mask-color"])  # and no word of classes without a pixel
+    sheet = np.asarray(Image.open(content["sheet"]).convert("RGB"))
+    assert (sheet == (0, 128, 0)).all(axis=2).sum() > 1000
+
+
+def test_an_outline_class_is_no_error(tmp_path: Path, doctor: Doctor) -> None:
+    def outlined(_: int, mask: np.ndarray) -> np.ndarray:
+        inside = mask > 0
+        core = inside.copy()
+        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+            core &= np.roll(inside, shift, axis)
+        return (inside.astype(np.uint8) + core).astype(np.uint8)
+
+    code, content = doctor(write_voc(tmp_path / "data", outlined, classes=("ground", "border", "cell")))
+    assert (code, named(content, "error")) == (0, [])
+    assert {"interpolated-masks", "mask-interpolated"} & set(named(content, "warning"))
+
+
 def test_masks_of_another_size(tmp_path: Path, doctor: Doctor) -> None:
     data = write_voc(tmp_path / "data", lambda number, mask: mask[:-5] if number in (2, 20) else mask)
     code, content = doctor(data)

@@ -114,3 +114,13 @@ def test_a_flag_goes_before_the_run_s_own_even_at_its_default(made: tuple[str, s
     (run / "config.yaml").write_text(f"data: {made[1]}\nval_split: 0.3\nseed: 0\nignore_label: 9\n")
     assert main(["eval", str(run), *BASIC]) == 0
     assert main(["eval", str(run), *BASIC, "--ignore-label", "255"]) == 3
+
+
+def test_eval_counts_one_image_and_has_a_dash_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = save_segmenter(tmp_path / "net.safetensors")
+    data = write_pairs(tmp_path / "pairs", SIZES[:1])
+    Image.fromarray(np.full(SIZES[0], 255, np.uint8)).save(data / "masks" / "00.png")
+    assert main(["eval", str(weights), str(data), *BASIC, "--output", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"1 image: all images of {data}\nloss - (ce)   ignored 100.00% of the pixels\nmean IoU -  ")
+    assert "nan" not in shown

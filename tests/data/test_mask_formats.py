@@ -249,3 +249,96 @@ def test_tables_of_masks(tmp_path: Path) -> None:
     )
     table.write_text("path,label,mask\ni/1.jpg,cat,m/1.png\ni/2.jpg,dog,m/2.png\n")
     assert read_listing(table).layout == "csv_table"
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("Images", "Masks"), ("images", "gt"), ("Image", "GroundTruth"), ("IMG", "Annotations"), ("imgs", "ground_truth")],
+)
+def test_folders_of_masks_in_any_case(tmp_path: Path, images: str, masks: str) -> None:
+    _tree(tmp_path, f"{images}/1.jpg", f"{masks}/1.png", f"{images}/2.jpg", f"{masks}/2_gt.png")
+    listing = read_listing(tmp_path)
+    assert listing.layout == "mask_folders"
+    assert _pairs(listing) == [
+        (f"{images}/1.jpg", f"{masks}/1.png", None),
+        (f"{images}/2.jpg", f"{masks}/2_gt.png", None),
+    ]
+
+
+def test_parts_of_masks_in_any_case(tmp_path: Path) -> None:
+    _tree(tmp_path / "a", "train/Image/1.jpg", "train/Mask/1.png", "Val/Image/2.jpg", "Val/Mask/2.png")
+    assert _pairs(read_listing(tmp_path / "a")) == [
+        ("train/Image/1.jpg", "train/Mask/1.png", "train"),
+        ("Val/Image/2.jpg", "Val/Mask/2.png", "val"),
+    ]
+    _tree(tmp_path / "b", "Images/Train/1.jpg", "Masks/train/1.png", "Images/val/2.jpg", "Masks/Val/2.png")
+    assert _pairs(read_listing(tmp_path / "b")) == [
+        ("Images/Train/1.jpg", "Masks/train/1.png", "train"),
+        ("Images/val/2.jpg", "Masks/Val/2.png", "val"),
+    ]
+
+
+def test_other_folders_beside_images_and_masks(tmp_path: Path) -> None:
+    _tree(tmp_path / "a", "images/1.jpg", "masks/1.png", "overlays/1.jpg", "docs/readme.txt")
+    listing = read_listing(tmp_path / "a")
+    assert _pairs(listing) == [("images/1.jpg", "masks/1.png", None)]
+    assert [item.path for item in listing.ignored] == ["docs", "overlays"]
+    assert listing.notes == ("images and masks are images with label masks; not used: overlays",)
+    _tree(tmp_path / "b", "train/images/1.jpg", "train/masks/1.png", "train/overlays/1.jpg", "test/9.jpg")
+    listing = read_listing(tmp_path / "b")
+    assert _pairs(listing) == [("train/images/1.jpg", "train/masks/1.png", None)]
+    assert [item.path for item in listing.ignored] == ["test", "train/overlays"]
+    assert listing.notes[0] == ("train/images and train/masks are images with label masks; not used: train/overlays")
+
+
+@pytest.mark.parametrize(
+    ("names", "images", "masks"),
+    [
+        ("train/1.jpg|train/2.jpg|train_masks/1_mask.gif|train_masks/2_mask.gif|test/3.jpg", "train", "train_masks"),
+        ("photos/1.jpg|trainMasks/1.png", "photos", "trainMasks"),
+        (
+            "Task1_Training_Input/a_1.jpg|Task1_GroundTruth/a_1_segmentation.png|Task1_GroundTruth/a_2_segmentation.png",
+            "Task1_Training_Input",
+            "Task1_GroundTruth",
+        ),
+        ("train/1.png|trainannot/1.png|val/2.png|valannot/2.png", "train", "trainannot"),
+        ("train/a/1.png|train/a labels/1.png|val/a/2.png|val/a labels/2.png", "a", "a labels"),
+        ("city/1.jpg|city_gt/1.png", "city", "city_gt"),
+    ],
+)
+def test_masks_are_never_taken_for_a_class_in_silence(tmp_path: Path, names: str, images: str, masks: str) -> None:
+    _tree(tmp_path, *names.split("|"))
+    message, hint = _refused(tmp_path)
+    assert f"has a folder {masks} whose files are called as those of {images}" in message
+    assert hint is not None
+    assert hint.startswith(f"rename {images} to images and {masks} to masks, ")
+
+
+def test_classes_whose_names_have_such_words(tmp_path: Path) -> None:
+    _tree(tmp_path / "a", "mask/1.jpg", "no_mask/1.jpg")  # faces
+    _tree(tmp_path / "b", "face/1.jpg", "mask/2.jpg")
+    _tree(tmp_path / "c", "ford gt/1.jpg", "fiat/1.jpg")
+    _tree(tmp_path / "d", "a/1.jpg", "b/1.jpg", "c/1.jpg", "labels/1.jpg")  # numbered in each
+    for name in "abcd":
+        assert read_listing(tmp_path / name).layout == "image_folder"
+
+
+def test_accents_of_macos_are_paired(tmp_path: Path) -> None:
+    apart, composed = "cafe\u0301", "caf\u00e9"
+    _tree(tmp_path / "a", f"images/{apart}.jpg", f"masks/{composed}.png")
+    assert _pairs(read_listing(tmp_path / "a")) == [(f"images/{apart}.jpg", f"masks/{composed}.png", None)]
+    _voc(tmp_path / "b", apart, composed, train=composed)
+    assert _pairs(read_listing(tmp_path / "b")) == [
+        (f"JPEGImages/{apart}.jpg", f"SegmentationClass/{composed}.png", None)
+    ]
+    (tmp_path / "b/ImageSets/Segmentation/train.txt").write_text(apart, encoding="utf-8")
+    assert len(_pairs(read_listing(tmp_path / "b"))) == 1
+    name = f"gtFine/train/{apart}/{apart}_gtFine_labelIds.png"
+    _tree(tmp_path / "c", f"leftImg8bit/train/{apart}/{apart}_leftImg8bit.png", name)
+    assert read_listing(tmp_path / "c").masks == (name,)
+
+
+def test_one_image_written_in_two_ways_in_a_table(tmp_path: Path) -> None:
+    _tree(tmp_path, "a/1.jpg", "b/1.png")
+    (tmp_path / "t.csv").write_text("path,mask\na/1.jpg,b/1.png\nb/../a/1.jpg,b/1.png\n")
+    assert "line 3: b/../a/1.jpg is in line 2 already" in _refused(tmp_path)[0]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anysize.data.split import stratified_split
+from anysize.data.split import keep_classes, stratified_split
 from anysize.errors import UsageError
 
 
@@ -50,3 +50,30 @@ def test_a_share_out_of_range_is_refused() -> None:
         "val_split is 1.0; it must be at least 0 and below 1\n"
         "hint: val_split=0.2 keeps a fifth of each class for validation"
     )
+
+
+@given(
+    data=st.lists(st.tuples(st.lists(st.booleans(), min_size=4, max_size=4), st.booleans()), min_size=1, max_size=25),
+    seed=st.integers(0, 9),
+)
+def test_no_class_is_lost_to_validation(data: list[tuple[list[bool], bool]], seed: int) -> None:
+    present = np.array([classes for classes, _ in data])
+    is_val = np.array([val for _, val in data])
+    sizes = np.random.default_rng(seed).integers(1, 90, (len(data), 2))
+    before = present.copy(), is_val.copy()
+    kept = keep_classes(is_val, present, sizes)
+    assert np.array_equal(present, before[0])
+    assert np.array_equal(is_val, before[1])
+    for label in range(4):
+        holders = [row for row in range(len(data)) if present[row, label]]
+        assert not holders or any(not kept[row] for row in holders)
+    complete = all(not present[:, label].any() or present[~is_val, label].any() for label in range(4))
+    assert np.array_equal(kept, is_val) or not complete
+    assert kept.sum() <= is_val.sum()
+
+
+def test_an_image_of_like_size_goes_in_exchange() -> None:
+    present = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1], [1, 0, 0], [1, 0, 0]], bool)
+    sizes = [(10, 10), (50, 10), (10, 11), (10, 13), (10, 30)]
+    kept = keep_classes(np.array([True, False, False, False, False]), present, sizes)
+    assert kept.tolist() == [False, False, False, True, False], "(10, 11) is the only one of class 2"

@@ -1,11 +1,15 @@
 """Each check of a data set: healthy data without a finding, and the cause named where there is one."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from anysize.data.masks.coding import MaskCoding, index_coding
 from anysize.data.masks.faults import MaskProblem
+from anysize.data.masks.rules import MaskRules
 from anysize.data.problems import FileProblem
 from anysize.doctor.data.checks import all_checks
 from anysize.doctor.data.checks.duplicates import nearest
@@ -99,6 +103,7 @@ def test_ignored_pixels() -> None:
     assert shares[0].found == "75 % of all mask pixels are ignored"
     (void,) = findings(segments([[0, 0, 0, 2400]] * 20, [[0, 0, 0, 2400]] * 12), "ignored")
     assert void.severity == "error"
+    assert findings(segments([[0, 0, 0, 2400]] * 20, [[0, 0, 0, 2400]] * 12), "classes") == []
 
 
 def test_rare_classes_and_imbalance() -> None:
@@ -180,7 +185,10 @@ def test_duplicates() -> None:
     leaked, double = findings(replace(healthy(), copies=(across, within)))
     assert (leaked.severity, double.severity) == ("error", "note")
     assert leaked.found.startswith("1 validation image (8.3 %) with the same content in training")
-    assert leaked.fix.endswith("rm v001.png")
+    assert leaked.fix == (
+        "remove one of each pair and its line in /data/ImageSets/Segmentation/val.txt; the first: rm /data/v001.png "
+        "/data/masks/v001.png"
+    )
     assert double.found.startswith("2 images whose content is in the same part already (byte for byte)")
     (conflict, _) = findings(replace(healthy(), copies=(copies("t001.png", "t002.png", same_labels=False),)))
     assert (conflict.severity, conflict.found) == ("error", "1 image of the same content with different masks")
@@ -200,7 +208,7 @@ def test_commands_to_paste_are_quoted(name: str) -> None:
     command = found.fix.partition("the first: ")[2]
     assert "\n" not in command
     if "\n" not in name:
-        assert shlex.split(command) == ["rm", name]
+        assert shlex.split(command) == ["rm", f"/data/{name}"]
 
 
 def thumbnail(seed: int, spread: float = 60.0) -> np.ndarray:
@@ -242,3 +250,100 @@ def test_images_small_for_the_network() -> None:
     assert error.fix == "--min-side 41 leaves them out, and lists them"
     assert len(error.paths) == 32
     assert note.found.startswith("32 images of 32 smaller than the receptive field of net (300x300)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        ({"layout": "csv_masks", "file": Path("list.csv")}, "remove one of each pair and its line in list.csv; the "),
+        ({"layout": "mask_folders"}, "remove one of each pair; the "),
+        (
+            {"has_own_split": False},
+            "remove one of each pair and its line in the lists of /data/ImageSets/Segmentation; the ",
+        ),
+    ],
+)
+def test_what_names_a_copy_is_said(changes: dict[str, Any], fix: str) -> None:
+    (found,) = findings(replace(healthy(), copies=(copies("t000.png", "v001.png"),), **changes))
+    assert found.fix.startswith(fix)
+    (dashed,) = findings(replace(healthy(), root=Path(), copies=(copies("t000.png", "v-r.png"),)))
+    assert dashed.fix.endswith("rm v-r.png")
+
+
+def test_a_class_that_only_the_drawn_validation_has() -> None:
+    survey = replace(segments([[800, 800, 0, 0]] * 20, [EVEN] * 12), has_own_split=False)
+    (found,) = findings(survey)
+    assert found.fix == (
+        "label more images that hold them; the split was drawn, and another --val-split draws another one"
+    )
+    (unmeasured,) = findings(replace(segments([EVEN] * 20, [[800, 800, 0, 0]] * 12), has_own_split=False))
+    assert "move" not in unmeasured.fix
+    assert "--val-split" in unmeasured.fix
+
+
+CODING = index_coding({1: 0, 2: 1, 3: 2, 0: 255, 255: 255}, 3)
+VALUES = index_coding({0: 0, 1: 1, 3: 2, 255: 255}, 3)
+
+
+@pytest.mark.parametrize(
+    ("coding", "rules", "fix"),
+    [
+        (CODING, MaskRules(reduce_zero_label=True), "--ignore-label 3"),
+        (
+            VALUES,
+            MaskRules(values=(0, 1, 3)),
+            "--mask-values 0,1 --ignore-label 3, with one name for each value left where classes are named",
+        ),
+        (VALUES, MaskRules(ignore_label=7), "write 255 in place of 3 into the masks: 255 is ignored, too"),
+        (
+            MaskCoding(num_classes=3, lookup=(-1,) * 256, colors=(((0, 0, 0), 0), ((9, 9, 9), 1), ((1, 2, 3), 2))),
+            MaskRules(),
+            "--mask-palette with #010203=ignore",
+        ),
+    ],
+)
+def test_the_value_of_a_class_that_is_named_as_none(coding: MaskCoding, rules: MaskRules, fix: str) -> None:
+    survey = segments([EVEN] * 20, [EVEN] * 12, classes=("road", "car", "void"), coding=coding, rules=rules)
+    (found,) = findings(survey)
+    assert found.fix == fix
+
+
+def test_one_named_class_that_is_an_outline() -> None:
+    look = mask_look(num_steps=1000, num_ramps=400, ramp_values=((1, 390), (2, 10)))
+    coding = index_coding({0: 0, 1: 1, 2: 2, 255: 255}, 3)
+    survey = replace(healthy(), pairs=(pair(0, look),), coding=coding)
+    (found,) = findings(survey)
+    assert (found.check, found.severity) == ("interpolated-masks", "warning")
+    assert found.found.startswith("the value 1 (car) lies between two others")
+    told = MaskProblem(kind="interpolated", severity="warning", found="f", expected="e", fix="x")
+    assert [item.check for item in findings(replace(survey, mask_problems=(told,)))] == ["mask-interpolated"]
+    several = mask_look(num_steps=1000, num_ramps=400, ramp_values=((1, 300), (2, 100)))
+    unknown = mask_look(num_steps=1000, num_ramps=400, ramp_values=((7, 400),))
+    for other in (several, unknown):
+        (found,) = findings(replace(survey, pairs=(pair(0, other),)))
+        assert found.severity == "error"
+
+
+def test_one_mask_for_several_images() -> None:
+    survey = healthy()
+    train = replace(survey.parts[0].table, masks=("m.png",) * 12 + survey.parts[0].table.masks[12:])
+    (found,) = findings(replace(survey, parts=(replace(survey.parts[0], table=train), survey.parts[1])), "pairing")
+    assert (found.severity, found.found, found.paths) == ("warning", "1 mask file for 12 images: m.png", ("m.png",))
+
+
+@pytest.mark.parametrize("kind", ["color", "beyond", "sparse"])
+def test_no_class_is_missed_where_masks_cannot_be_read_as_classes(kind: str) -> None:
+    problem = MaskProblem(kind=kind, severity="error", found="f", expected="e", fix="x")
+    survey = segments([[0, 0, 0, 0]] * 20, [[0, 0, 0, 0]] * 12, mask_problems=(problem,))
+    assert findings(survey, "classes") == []
+    lone = segments([[2400, 0, 0, 0]] * 20, [[2400, 0, 0, 0]] * 12, mask_problems=(problem,))
+    assert [item.check for item in findings(lone)] == [f"mask-{kind}"]
+
+
+def test_the_fix_of_imbalance_is_no_default() -> None:
+    train = [[2390, 8, 2, 0], *[[2392, 8, 0, 0]] * 19]
+    fixes = [item.fix for item in findings(segments(train, [EVEN] * 12))]
+    assert fixes[1:] == [
+        "--see patches --patches class looks at them more often",
+        "--class-weights balanced, or --see patches --patches class",
+    ]

@@ -159,3 +159,47 @@ def test_a_sample_is_the_same_each_time_and_has_each_part(tmp_path: Path) -> Non
 
 def test_threads_keep_the_order() -> None:
     assert list(in_threads(lambda item: item * item, range(500))) == [item * item for item in range(500)]
+
+
+def packed_png(path: Path, values: np.ndarray, bits: int) -> None:
+    """A grey PNG of ``bits`` bits a pixel, written by hand: Pillow has no such mode to write."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = values.shape
+    rows = b""
+    for row in values:
+        digits = "".join(f"{value:0{bits}b}" for value in row)
+        digits += "0" * (-len(digits) % 8)
+        rows += b"\0" + bytes(int(digits[at : at + 8], 2) for at in range(0, len(digits), 8))
+    head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_masks_of_few_bits_hold_what_was_written(bits: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(bits).integers(0, 2**bits, (9, 13))
+    packed_png(tmp_path / "a.png", values, bits)
+    look = look_at_mask(tmp_path / "a.png", max_image_pixels=CAP)
+    assert look.values == tuple((value, int((values == value).sum())) for value in range(2**bits))
+    assert (look.num_steps, look.num_ramps) == naive_ramps(values)
+
+
+def test_the_values_that_ramps_run_through(tmp_path: Path) -> None:
+    row = [0, 0, 1, 2, 2, 1, 0, 0, 3, 7, 9]
+    Image.fromarray(np.array([row] * 4, np.uint8)).save(tmp_path / "a.png")
+    look = look_at_mask(tmp_path / "a.png", max_image_pixels=CAP)
+    # Between 0 and 2, 2 and 0, 0 and 7, 3 and 9.
+    assert (look.num_ramps, look.ramp_values) == (16, ((1, 8), (3, 4), (7, 4)))
+
+
+def test_a_mask_that_is_turned_by_exif_is_seen_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.eye(4, 9, dtype=np.uint8)).save(tmp_path / "a.png", exif=exif)
+    look = look_at_mask(tmp_path / "a.png", max_image_pixels=CAP)
+    assert (look.size, look.orientation) == ((9, 4), 6)

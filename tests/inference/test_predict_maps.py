@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from anysize.console import Console
 from anysize.data.masks import MaskCoding, default_palette, read_mask
 from anysize.errors import UsageError
 from anysize.inference import PredictConfig
@@ -231,3 +232,35 @@ def test_a_card_without_colours_is_told_by_its_network(images: Path, tmp_path: P
     (answer,) = ask(weights, images / "00.png", output=tmp_path / "out").answers
     with Image.open(answer.mask) as picture:
         assert picture.getpalette()[:9] == [value for color in default_palette(3) for value in color]
+
+
+def test_label_masks_beside_the_images_are_not_predicted(
+    weights: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_pairs(tmp_path / "data", SIZES[:3])
+    (data / "masks" / "99.png").write_bytes(b"a mask that is broken, and of no image")
+    found = ask(weights, data)
+    paths = [answer.path for answer in found.answers]
+    assert paths == [f"{data}/images/{number:02d}.png" for number in range(3)]
+    assert sorted(problem.path for problem in found.left_out if "label mask" in problem.reason) == [
+        f"{data}/masks/{name}.png" for name in ("00", "01", "02", "99")
+    ]
+    config = PredictConfig(run=weights, images=(data,), workers=0, device="cpu")
+    predict(config, console=Console())
+    assert (
+        f"note: {data} holds images with label masks (mask_folders): the masks, 4 files in {data}/masks, are not "
+        "predicted\n"
+    ) in capsys.readouterr().err
+    classified = predict(PredictConfig(run=trained, images=(data,), workers=0, device="cpu"), console=QUIET)
+    assert [answer.path for answer in classified.answers] == paths
+    monkeypatch.chdir(data)
+    assert [answer.path for answer in ask(weights, Path()).answers] == [f"images/{n:02d}.png" for n in range(3)]
+
+
+def test_masks_that_are_named_themselves_are_predicted(weights: Path, tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "data", SIZES[:3])
+    everything = [*(f"{data}/images/{n:02d}.png" for n in range(3)), *(f"{data}/masks/{n:02d}.png" for n in range(3))]
+    assert sorted(answer.path for answer in ask(weights, data, data / "masks").answers) == everything
+    one = ask(weights, data, data / "masks" / "01.png").answers
+    assert sorted(answer.path for answer in one) == [*everything[:3], everything[4]]
+    assert len(ask(weights, data / "masks").answers) == 3

@@ -133,7 +133,8 @@ def test_a_signal_from_outside(
     assert "Traceback" not in err
     num_epochs = len(table_of(tmp_path / "run"))
     assert 1 <= num_epochs < 8
-    assert out.startswith(f"interrupted after {num_epochs} epoch{'' if num_epochs == 1 else 's'}; run folder: {tmp_path / 'run'}\n")
+    counted = f"{num_epochs} epoch{'' if num_epochs == 1 else 's'}"
+    assert out.startswith(f"interrupted after {counted}; run folder: {tmp_path / 'run'}\n")
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.startswith("finished after 8 epochs")

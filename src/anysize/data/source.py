@@ -279,8 +279,9 @@ def _drawn(
         return table, None, ("there is one image, which is trained on: nothing is validated",)
     present = read.census.counts > 0
     is_val = keep_classes(drawn, present, table.sizes)
-    lacking = present.any(axis=0) & ~present[~drawn].any(axis=0)
-    names = [printable(name) for name, lacks in zip(read.meaning.classes, lacking, strict=True) if lacks]
+    held = present[~drawn].sum(axis=0)
+    lacking = np.flatnonzero((held == 0) & (present.sum(axis=0) > 0)).tolist()
+    names = [printable(read.meaning.classes[label]) for label in lacking]
     kept = (f"kept in training by exchange, as no other image there has the class: {', '.join(names)}",) * bool(names)
     if not is_val.any():
         return table, None, ("every image is trained on, as each is the only one of a class: nothing is validated",)

@@ -8,7 +8,10 @@ Thresholds, and why:
 - batch-norm gap: the same images cost twice as much in evaluation as in training mode, by 0.3 at least, in two epochs
   in a row: in the first epochs running statistics lag behind in any run.
 - plateau: after three epochs no training loss is more than 2 % below that of the best constant answer, the entropy of
-  the labels' shares (where they are known, else ln K). For losses other than cross-entropy: below the first epoch's.
+  the labels' shares (where they are known, else ln K). For losses other than cross-entropy, and where trained weights
+  are the start: below the first epoch's, and validation agrees with the labels no better than a constant answer does
+  (Cohen's kappa under 0.05): a run may begin with a loss so low that it hardly falls. A validation that agrees better
+  is no plateau for any loss.
 - non-finite: any loss that is NaN or infinite.
 """
 
@@ -26,6 +29,7 @@ _MISSING_EPOCHS = 5
 _GAP_FACTOR, _GAP_LEAST, _GAP_EPOCHS = 2.0, 0.3, 2
 _PLATEAU_EPOCHS = 3
 _PLATEAU_FALL = 0.02
+_CONSTANT_KAPPA = 0.05
 _SHOWN = 6
 
 
@@ -35,12 +39,15 @@ class Alarms:
     Args:
         classes: class names in the order of the counts; or their number.
         loss_is_cross_entropy: whether losses are in nats a pixel (or image), so that they compare with an entropy.
+        starts_trained: whether the run starts from weights that may know the task already.
     """
 
-    def __init__(self, classes: Sequence[str] | int, *, loss_is_cross_entropy: bool = True) -> None:
+    def __init__(
+        self, classes: Sequence[str] | int, *, loss_is_cross_entropy: bool = True, starts_trained: bool = False
+    ) -> None:
         names = [f"class {k}" for k in range(classes)] if isinstance(classes, int) else list(classes)
         self._names = tuple(names)
-        self._is_entropy = loss_is_cross_entropy
+        self._is_entropy = loss_is_cross_entropy and not starts_trained
         self._epochs = 0
         self._first_loss: float | None = None
         self._best_loss: float | None = None
@@ -55,6 +62,7 @@ class Alarms:
         val_loss: float | None = None,
         truth: Sequence[int] | None = None,
         predicted: Sequence[int] | None = None,
+        num_right: int | None = None,
         same_train: float | None = None,
         same_eval: float | None = None,
         lr: float | None = None,
@@ -65,6 +73,7 @@ class Alarms:
             train_loss, val_loss: means over targets that count.
             truth: labels of each class in the validation data, K counts of pixels (or images).
             predicted: predictions of each class, where labels count.
+            num_right: predictions that are those of the labels.
             same_train, same_eval: loss of the same images in training and in evaluation mode.
             lr: the learning rate of the epoch's end, for the wording.
         """
@@ -77,7 +86,7 @@ class Alarms:
         for finding in (
             self._non_finite(train_loss, val_loss),
             self._collapse(truth, predicted),
-            self._plateau(truth, lr),
+            self._plateau(truth, _kappa(truth, predicted, num_right), lr),
             self._gap(same_train, same_eval),
             *self._never_predicted(truth, predicted),
         ):
@@ -137,8 +146,11 @@ class Alarms:
             "`anysize doctor learn` looks for the cause",
         )
 
-    def _plateau(self, truth: Sequence[int] | None, lr: float | None) -> Finding | None:
+    def _plateau(self, truth: Sequence[int] | None, kappa: float | None, lr: float | None) -> Finding | None:
         if self._epochs < _PLATEAU_EPOCHS or self._best_loss is None or self._first_loss is None:
+            return None
+        # Where nobody knows what the validation says, only an entropy can tell.
+        if (kappa is None and not self._is_entropy) or (kappa is not None and kappa >= _CONSTANT_KAPPA):
             return None
         # Once the loss has been lower, this cannot begin any more: the best loss is remembered.
         constant = _entropy(truth, len(self._names)) if self._is_entropy else self._first_loss
@@ -196,6 +208,15 @@ class Alarms:
 
 def _key(finding: Finding) -> str:
     return finding.check
+
+
+def _kappa(truth: Sequence[int] | None, predicted: Sequence[int] | None, num_right: int | None) -> float | None:
+    """Cohen's kappa of labels and predictions, 0 for a constant answer; None where it is not known."""
+    if truth is None or predicted is None or num_right is None or sum(truth) <= 0 or sum(predicted) <= 0:
+        return None
+    total = sum(truth)
+    by_chance = sum(a / total * (b / sum(predicted)) for a, b in zip(truth, predicted, strict=True))
+    return 0.0 if by_chance >= 1 else (num_right / total - by_chance) / (1 - by_chance)
 
 
 def _entropy(truth: Sequence[int] | None, num_classes: int) -> float:

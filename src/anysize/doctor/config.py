@@ -65,7 +65,7 @@ class DoctorConfig(MaskOptions):
         """
         known = ", ".join(CHECKS)
         if self.what is None:
-            raise UsageError(f"nothing to check was given; known: {known}", hint="anysize doctor numerics")
+            raise UsageError(f"nothing to check was given: DATA, or one of: {known}", hint="anysize doctor DATA")
         if self.what in CHECKS:
             self._refuse_others(self.what, [name for name in self._names() if name not in _OF_NUMERICS])
             return self.what
@@ -74,9 +74,10 @@ class DoctorConfig(MaskOptions):
             return "data"
         close = difflib.get_close_matches(self.what, CHECKS, n=1)
         raise UsageError(
-            f"doctor was given {self.what!r}; known: {known}",
-            hint=f"anysize doctor {close[0] if close else CHECKS[0]}"
-            + ("" if close else f"; to check data: there is no file or folder {self.what}"),
+            f"there is no file or folder {self.what}, and no check of that name; known: {known}",
+            hint=f"anysize doctor {close[0]}"
+            if close
+            else "give the folder that holds the images: anysize doctor DATA",
         )
 
     def _names(self) -> list[str]:

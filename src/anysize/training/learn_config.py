@@ -15,7 +15,7 @@ class LearnConfig(TrainConfig):
     images: int = 4
     """How many training images are learned by heart; those with the most classes."""
     seconds: float = 60.0
-    """Roughly how long it may take."""
+    """The longest that it may take, beside reading the data; it ends with the step that runs when they are out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,16 +2,23 @@
 
 import csv
 import io
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from anysize.atomic import write_text
 from anysize.console import Console
 from anysize.doctor.sweep import SweepResult, sweep
-from anysize.loading import EpochPlanner
-from anysize.ragged import RaggedGroup
+from anysize.errors import NonFiniteLossError
+from anysize.loading import EpochPlanner, RawBatch
+from anysize.models import has_batch_statistics
 from anysize.stepping.criterion import targets_of
+from anysize.stepping.passes import Passes
+from anysize.stepping.step import train_step
 from anysize.training.lr_config import LrConfig
 from anysize.training.normalising import Normalising
 from anysize.training.progress import RunProgress
@@ -58,6 +65,7 @@ def find_lr(config: LrConfig, *, console: Console | None = None) -> LrFound:
             high=config.high,
             steps=config.probes,
             ignore_label=255 if setup.task.name == "segment" else None,
+            update=_Update(setup, console),
             progress=bar.set,
         )
     figure, table = folder.root / "lr.png", folder.root / "lr.csv"
@@ -68,16 +76,44 @@ def find_lr(config: LrConfig, *, console: Console | None = None) -> LrFound:
     return LrFound(result=result, figure=figure, table=table)
 
 
-def step_batches(setup: Setup, count: int) -> list[tuple[Any, Any]]:
-    """The first steps of the first epoch, as training sees them: (images, targets), ragged."""
+class _Update:
+    """A step of training: its passes, its criterion, its care for memory."""
+
+    def __init__(self, setup: Setup, console: Console) -> None:
+        self._setup = setup
+        self._passes = Passes(
+            setup.config.pixel_limit,
+            together=has_batch_statistics(setup.model),
+            may_checkpoint=setup.config.checkpointing == "auto",
+            report=console.warn,
+            name_of=lambda index: str(setup.train.path(index)),
+        )
+
+    def __call__(self, optimizer: torch.optim.Optimizer, probe: Sequence[list[RawBatch]]) -> float:
+        """Update with the steps' worth of images that a probe is; returns the loss before, infinite where it blew."""
+        try:
+            done = train_step(
+                self._setup.model,
+                optimizer,
+                [raw for step in probe for raw in step],
+                self._setup.normalisation,
+                self._setup.criterion,
+                device=self._setup.device,
+                channels_last=self._setup.config.channels_last,
+                passes=self._passes,
+                name_of=self._passes.name_of,
+            )
+        except NonFiniteLossError:
+            return math.inf
+        return done.loss
+
+
+def step_batches(setup: Setup, count: int) -> list[tuple[list[RawBatch], list[Any]]]:
+    """The first steps of the first epoch, as training sees them: the micro-batches of each, as bytes, and targets."""
     planner = EpochPlanner(setup.train.sizes, setup.config, seed=setup.config.seed)
     plan = planner.plan(0)
-    found: list[tuple[Any, Any]] = []
-    for step in setup.train_loader.steps(plan[:count], epoch=0):
-        raws = list(step)
-        parts = [setup.normalisation(raw, setup.device, channels_last=setup.config.channels_last) for raw in raws]
-        found.append((parts[0] if len(parts) == 1 else RaggedGroup(parts), targets_of(raws, setup.device)))
-    return found
+    steps = [list(step) for step in setup.train_loader.steps(plan[:count], epoch=0)]
+    return [(raws, [targets_of([raw], torch.device("cpu")) for raw in raws]) for raws in steps]
 
 
 def _write(path: Path, result: SweepResult) -> None:

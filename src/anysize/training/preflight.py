@@ -1,14 +1,19 @@
 """Before a long run: can this network learn these data with these options at all, and if not, why?"""
 
+import math
+
 import numpy as np
 import torch
 
 from anysize.console import Console
+from anysize.data import ImageDataset
 from anysize.data.masks import IGNORED
 from anysize.doctor.learn import LearningReport, diagnose_learning
 from anysize.errors import TrainingError
 from anysize.loading import RawBatch
+from anysize.models import fixed_side
 from anysize.stepping.batch_norm import frozen_layers
+from anysize.training.handful import load_sample, plain_images
 from anysize.training.learn_config import LearnConfig
 from anysize.training.normalising import Normalising
 from anysize.training.pretrained import trained_with
@@ -22,6 +27,7 @@ LONG_PIXELS = 500_000_000
 """Pixels of a whole run above which it is worth a minute to see whether it can learn: some ten minutes of two cores."""
 _NUM_IMAGES = 4
 _SECONDS = 60.0
+_MAX_SIDE, _MIN_SIDE = 256, 64  # of the windows that are learned, in pixels
 _LOOKED_AT = 200  # masks that are asked for their classes
 
 
@@ -46,7 +52,10 @@ def preflight(setup: Setup, console: Console) -> None:
     pixels = float(setup.train.sizes(0).prod(axis=1).sum()) * config.epochs
     if not config.preflight or config.resume is not None or setup.task.name != "segment" or pixels < LONG_PIXELS:
         return
-    console.say("preflight: learning a handful of images by heart, a minute at most (--no-preflight leaves it out)")
+    console.say(
+        f"preflight: learning a handful of images by heart; it ends after {_SECONDS:.0f} seconds at the latest, with "
+        "the step that runs then (--no-preflight leaves it out)"
+    )
     report = examine(setup, console, num_images=_NUM_IMAGES, seconds=_SECONDS)
     lines = report.lines()
     errors = [finding for finding in report.findings if finding.severity == "error"]
@@ -56,7 +65,7 @@ def preflight(setup: Setup, console: Console) -> None:
             hint=f"{errors[0].fix}; --no-preflight trains all the same",
         )
     for line in lines:
-        (console.say if report.learned else console.warn)(f"preflight: {line}")
+        (console.warn if report.failed else console.say)(f"preflight: {line}")
 
 
 def examine(setup: Setup, console: Console, *, num_images: int, seconds: float) -> LearningReport:
@@ -67,34 +76,42 @@ def examine(setup: Setup, console: Console, *, num_images: int, seconds: float) 
     normalising.begin_epoch()
     setup.model.train()
     expected = None if config.pretrained is None else trained_with(config.pretrained)
+    chosen = _varied(setup, num_images)
+    images = plain_images(setup, chosen)
+    least, most = _sides(setup, len(chosen))
     with console.bar("learning a handful of images", 0):
         report = diagnose_learning(
             setup.model,
-            [_sample(setup, index) for index in _varied(setup, num_images)],
+            [_sample(setup, images, place) for place in range(len(chosen))],
             setup.criterion.objective,
             num_classes=len(setup.card.classes),
             ignore_label=IGNORED if setup.task.name == "segment" else None,
             optimizer_factory=lambda model: build_optimizer(config, model),
             normalisation=(setup.normalisation.mean, setup.normalisation.std),
             expected_normalisation=None if expected is None else (expected.mean, expected.std),
-            batch_norm_frozen=bool(frozen_layers(setup.model)),
+            batch_norm_frozen=frozen_layers(setup.model),  # the others learn: a new decoder behind an old encoder
             batch_size=config.batch_size,
             seconds=seconds,
+            max_side=most,
+            min_side=least,
         )
     normalising.undo()
     return report
 
 
-def _sample(setup: Setup, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A training image, normalised, and its target, on the device of the network."""
-    dataset = images_of(setup.train)
-    pixels = dataset.native_image(index)
-    target: torch.Tensor = torch.tensor(dataset.label(index)) if dataset.has_labels else torch.empty(0)
-    if dataset.has_masks:
-        target = torch.from_numpy(dataset.native_mask(index)).long()
-    raw = RawBatch.from_arrays([pixels], pixels.shape[:2], None, [index])
+def _sides(setup: Setup, num_images: int) -> tuple[int, int]:
+    """The smallest and the largest window: what the network requires, and what fits into a pass of this run."""
+    least = max(setup.card.smallest_side, fixed_side(setup.model) or 0, _MIN_SIDE)
+    fitting = math.isqrt(setup.config.pixel_limit // max(num_images, 1))
+    return least, max(least, min(_MAX_SIDE, fitting))
+
+
+def _sample(setup: Setup, images: ImageDataset, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image, normalised, and its target, on the device of the network."""
+    pixels, label = load_sample(images, place)
+    raw = RawBatch.from_arrays([pixels], pixels.shape[:2], None, [place])
     batch = setup.normalisation(raw, setup.device, channels_last=setup.config.channels_last)
-    return batch.canvas[0], target.to(setup.device)
+    return batch.canvas[0], torch.as_tensor(label).long().to(setup.device)
 
 
 def _varied(setup: Setup, count: int) -> list[int]:
@@ -105,7 +122,8 @@ def _varied(setup: Setup, count: int) -> list[int]:
         by_class = {dataset.label(index): index for index in reversed(drawn)}
         first = list(by_class.values())
         return [*first, *(index for index in drawn if index not in first)][: max(count, 2)]
-    present = {index: set(np.unique(dataset.native_mask(index)).tolist()) - {IGNORED} for index in drawn}
+    plain = plain_images(setup, drawn)
+    present = {index: set(np.unique(plain.load_mask(k)).tolist()) - {IGNORED} for k, index in enumerate(drawn)}
     chosen: list[int] = []
     seen: set[int] = set()
     while len(chosen) < min(count, len(drawn)):

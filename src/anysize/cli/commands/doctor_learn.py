@@ -8,7 +8,7 @@ DESCRIPTION = """
 Take the data, network, loss and optimiser of a training run (all options of 'anysize train'), try to learn a handful of
 images by heart, and where that fails say why: dead or frozen layers, ignored pixels that count, a softmax too many, a
 learning rate far off, inputs in another range than the weights want, masks that do not belong to their images, and
-more. Exit code 0: it learns; 1: it does not, or an error was found.
+more. Exit code 0: it learns, or --seconds were too few to tell, which is said; 1: it does not, or an error was found.
 """
 EXAMPLES = """
   anysize doctor learn VOC2012/ --model deeplabv3plus --model-kwargs encoder=mobilenet_v2
@@ -27,4 +27,4 @@ def run(options: LearnConfig, *, as_json: bool) -> int:
         write_json(report.to_json())
     else:
         write_lines(*report.lines())
-    return 0 if report.ok else 1
+    return 1 if report.failed else 0

@@ -48,7 +48,7 @@ def _content(evaluation: "Evaluation | SegmentationEvaluation") -> dict[str, Any
 
 def _classifier_lines(evaluation: "Evaluation") -> Iterator[str]:
     width = max(len("class"), *(len(row["class"]) for row in evaluation.per_class))
-    yield f"{evaluation.num_images} images: {evaluation.images}"
+    yield f"{_images(evaluation.num_images)}: {evaluation.images}"
     yield f"loss {evaluation.loss:.4f}   accuracy {evaluation.accuracy:.2%}"
     yield ""
     yield f"{'class':<{width}}  {'images':>7}  {'accuracy':>9}  {'precision':>9}"
@@ -68,13 +68,17 @@ def _classifier_lines(evaluation: "Evaluation") -> Iterator[str]:
 
 def _segmenter_lines(evaluation: "SegmentationEvaluation") -> Iterator[str]:
     width = max(len("class"), *(len(row["class"]) for row in evaluation.per_class))
-    yield f"{evaluation.num_images} images: {evaluation.images}"
-    yield f"loss {evaluation.loss:.4f} ({evaluation.loss_name})   ignored {evaluation.ignored_share:.2%} of the pixels"
+    yield f"{_images(evaluation.num_images)}: {evaluation.images}"
+    loss = "-" if math.isnan(evaluation.loss) else f"{evaluation.loss:.4f}"
+    yield f"loss {loss} ({evaluation.loss_name})   ignored {evaluation.ignored_share:.2%} of the pixels"
     yield (
-        f"mean IoU {evaluation.mean_iou:.2%}   pixel accuracy {evaluation.accuracy:.2%}   "
-        f"mean accuracy {evaluation.mean_accuracy:.2%}"
+        f"mean IoU {_percent(evaluation.mean_iou)}   pixel accuracy {_percent(evaluation.accuracy)}   "
+        f"mean accuracy {_percent(evaluation.mean_accuracy)}"
     )
-    yield (f"frequency-weighted IoU {evaluation.frequency_weighted_iou:.2%}   mean Dice {evaluation.mean_dice:.2%}")
+    yield (
+        f"frequency-weighted IoU {_percent(evaluation.frequency_weighted_iou)}   "
+        f"mean Dice {_percent(evaluation.mean_dice)}"
+    )
     yield ""
     yield f"{'class':<{width}}  {'pixels':>13}  {'IoU':>9}  {'accuracy':>9}  {'precision':>9}"
     for row in evaluation.per_class:
@@ -96,4 +100,12 @@ def _segmenter_lines(evaluation: "SegmentationEvaluation") -> Iterator[str]:
 
 def _share(share: float) -> str:
     """A share of the images or pixels, or a dash where there was nothing to count."""
-    return f"{'-':>9}" if math.isnan(share) else f"{share:>9.2%}"
+    return f"{_percent(share):>9}"
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.2%}"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"

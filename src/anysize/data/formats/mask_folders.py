@@ -125,7 +125,9 @@ def _outside(root: Path) -> tuple[list[MaskPart], list[FileProblem], list[str]]:
     """train/images/ and train/masks/, and perhaps val/ likewise."""
     train, val = str(_train_folder(root)), val_folder(root)
     names: list[tuple[str, Split | None]] = [(train, "train"), (val, "val")] if val else [(train, None)]
-    parts, within, notes = [], [], []
+    parts: list[MaskPart] = []
+    within: list[FileProblem] = []
+    notes: list[str] = []
     for name, split in names:
         images, masks = image_folder_of(root / name), mask_folder_of(root / name)
         if images is None or masks is None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from anysize.data.folders import class_folders, has_image, walk
+from anysize.data.folders import class_folders, walk
 from anysize.data.formats.mask_pairs import image_stem, stem_of
 from anysize.data.problems import printable
 from anysize.errors import LayoutError
@@ -18,8 +18,11 @@ MASK_NAMES = (
 )
 """How a folder of masks may be called, in any case."""
 
-_WORDS = re.compile(r"(?:^|[^a-z])(?:masks?|gts?|ground[ _-]?truths?|labels?|annotations?)(?:$|[^a-z])|annot$")
+_WORD = re.compile(r"(?:^|[^a-z])(?:masks?|ground[ _-]?truths?|labels?|annotations?)(?:$|[^a-z])")
+# These may stand in the name of a car, too: only behind the name of the images.
+_BEHIND = re.compile(r"[ _-]?(?:gts?|annot)$")
 _SHARE = 0.9
+_MOST_ALIKE = 2
 
 
 def folder_named(folder: Path, names: tuple[str, ...]) -> list[str]:
@@ -29,10 +32,12 @@ def folder_named(folder: Path, names: tuple[str, ...]) -> list[str]:
 
 
 def are_paired(images: Path, masks: Path) -> bool:
-    """Whether nine in ten masks are called as an image is, perhaps with _mask or _label behind."""
+    """Whether nine in ten of the masks are called as an image is, perhaps with _mask or such behind; of the images,
+    where these are fewer."""
     by_stem = {stem_of(name): name for name in walk(images).images}
     stems = [image_stem(stem_of(name), by_stem) for name in walk(masks).images]
-    return bool(stems) and sum(stem in by_stem for stem in stems) >= _SHARE * len(stems)
+    alike = sum(stem in by_stem for stem in stems)
+    return alike > 0 and alike >= _SHARE * min(len(stems), len(by_stem))
 
 
 def refuse_masks_as_classes(folder: Path) -> None:
@@ -42,21 +47,24 @@ def refuse_masks_as_classes(folder: Path) -> None:
         LayoutError: one is named like masks, and its files like those of another folder.
     """
     folders = class_folders(folder)
-    suspects = [name for name in folders if _like_masks(name)]
-    for masks in suspects:
-        if not has_image(folder / masks):
+    for masks in folders:
+        if not _like_masks(masks, folders):
             continue
-        for images in folders:
-            if images not in suspects and are_paired(folder / images, folder / masks):
-                raise LayoutError(
-                    f"{folder} has a folder {printable(masks)} whose files are called as those of {printable(images)}: "
-                    "these seem to be masks, and would be taken for images of a class",
-                    hint=f"rename {printable(images)} to images and {printable(masks)} to masks, which are read as "
-                    f"images with label masks (of a part: images/train and masks/train); if they are pictures of a "
-                    f"class, rename {printable(masks)}",
-                )
+        others = [name for name in folders if not _like_masks(name, folders)]
+        alike = [name for name in others if are_paired(folder / name, folder / masks)]
+        if 1 <= len(alike) <= _MOST_ALIKE:  # in more of them the files are just numbered
+            images, shown = printable(alike[0]), printable(masks)
+            raise LayoutError(
+                f"{folder} has a folder {shown} whose files are called as those of {images}: these seem to be label "
+                "masks, and would be taken for the images of a class",
+                hint=f"rename {images} to images and {shown} to masks, which are read as images with label masks (of "
+                f"parts: images/train and masks/train); if they are the images of a class, rename {shown}",
+            )
 
 
-def _like_masks(name: str) -> bool:
-    # trainMasks, too: a capital begins a word.
-    return _WORDS.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
+def _like_masks(name: str, folders: list[str]) -> bool:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # trainMasks, too: a capital begins a word
+    if name.lower() in MASK_NAMES or _WORD.search(words) is not None:
+        return True
+    behind = _BEHIND.search(words)
+    return behind is not None and words[: behind.start()] in {other.lower() for other in folders}

@@ -14,7 +14,7 @@ from anysize.errors import LayoutError
 
 __all__ = ["MaskPart", "Pairs", "counted", "image_stem", "listing_of_pairs", "pair_by_stem", "stem_of", "val_folder"]
 
-_SUFFIXES = ("_mask", "_label", "_labels", "-mask", "-label")
+_SUFFIXES = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "-mask", "-label", "-gt")
 _VAL_NAMES = ("val", "valid", "validation")
 
 
@@ -66,7 +66,7 @@ def val_folder(folder: Path) -> str | None:
 def pair_by_stem(root: Path, part: MaskPart, mask_stem: Callable[[str], str] | None = None) -> Pairs:
     """Pair the images and masks of a part whose paths within their folders are the same but for the extension.
 
-    A mask may be called as its image with _mask or _label behind. What is left over is reported.
+    A mask may be called as its image with _mask, _label, _gt or _segmentation behind. What is left over is reported.
 
     Args:
         root: folder that all paths are relative to.

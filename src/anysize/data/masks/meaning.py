@@ -66,18 +66,22 @@ def mask_meaning(listing: Listing, rules: MaskRules, masks: Sequence[str], facts
     Raises:
         DataError: names that do not fit the rest of what was said.
     """
+    rules = _beside_layout(listing, rules)
     names, notes = _names(listing, rules, masks, facts)
     by_layout = listing.coding is not None and not rules.recoded
     if rules.palette is not None:
         coding, classes = _from_palette(rules.palette, names)
     elif listing.coding is not None and by_layout:
-        coding, classes = _from_layout(listing, listing.coding, rules, names)
-        notes = (*listing.coding_notes, *notes)
+        coding, classes, more = _from_layout(listing, listing.coding, rules, names)
+        notes = (*listing.coding_notes, *notes, *more)
     else:
         coding, classes, more = _from_values(rules, names, _top_value(rules, facts))
         notes += more
     if listing.coding is not None and rules.recoded:
-        notes = (f"the classes and names of the layout {listing.layout} give way to what flags say of the values", *notes)
+        notes = (
+            f"the classes and names of the layout {listing.layout} give way to what flags say of the values",
+            *notes,
+        )
     palette = _colors(listing, rules, coding, masks, facts)
     return MaskMeaning(coding=coding, classes=classes, palette=palette, names=names, notes=notes, by_layout=by_layout)
 
@@ -92,6 +96,13 @@ def classes_of_rows(facts: MaskFacts, coding: MaskCoding) -> NDArray[np.int64]:
         return np.full(len(facts.values), UNKNOWN, np.int64)
     lookup = np.array(coding.lookup, np.int64)
     return np.where(facts.values > 255, UNKNOWN, lookup[facts.values.clip(max=255)])
+
+
+def _beside_layout(listing: Listing, rules: MaskRules) -> MaskRules:
+    """``--reduce-zero-label`` says of ADE20K what its layout does; the names stay then."""
+    coding = listing.coding
+    said = coding is not None and (coding.lookup[0], coding.lookup[1]) == (IGNORED, 0)
+    return replace(rules, reduce_zero_label=False) if said else rules
 
 
 def _ignored(rules: MaskRules) -> set[int]:
@@ -175,7 +186,7 @@ def _in_order_of(names: ClassNames, classes: tuple[str, ...]) -> tuple[str, ...]
 
 def _from_layout(
     listing: Listing, coding: MaskCoding, rules: MaskRules, names: ClassNames | None
-) -> tuple[MaskCoding, tuple[str, ...]]:
+) -> tuple[MaskCoding, tuple[str, ...], tuple[str, ...]]:
     """The layout's own coding; the user may name its classes otherwise, and ignore one more value."""
     classes = listing.classes
     if names is not None:
@@ -186,10 +197,21 @@ def _from_layout(
                 hint="leave out --classes, or give one name for each class of the layout",
             )
         classes = names.names
+    classes = classes or _numbered(coding.num_classes)
     lookup = list(coding.lookup)
+    notes: tuple[str, ...] = ()
     if rules.ignore_label is not None:
-        lookup[rules.ignore_label] = IGNORED
-    return replace(coding, lookup=tuple(lookup)), classes or _numbered(coding.num_classes)
+        label, lookup[rules.ignore_label] = lookup[rules.ignore_label], IGNORED
+        if label not in (IGNORED, UNKNOWN):
+            notes = (_hole(rules.ignore_label, classes[label]),)
+    return replace(coding, lookup=tuple(lookup)), classes, notes
+
+
+def _hole(value: int, name: str) -> str:
+    return (
+        f"the ignore label {value} lies among the classes: {printable(name)!r} keeps its place without "
+        "a pixel, so that every other class keeps its number"
+    )
 
 
 def _from_values(
@@ -232,13 +254,12 @@ def _without_ignored(
                 hint="name all classes, one a line, or give another --ignore-label",
             )
         return classes[:-1], (*notes, f"{name!r}, the name of the ignore label {label}, is no class")
-    hole = (
-        f"the ignore label {label} lies among the classes: {name!r} keeps its place without "
-        "a pixel, so that every other class keeps its number"
-    )
+    hole = _hole(label, classes[label - first])
     others = ",".join(str(value) for value in range(len(classes)) if value != label)
     if first == 0:  # beside --reduce-zero-label two values have no label, which no flag says otherwise
-        without = "--reduce-zero-label" if label == 0 and not named else f"--mask-values {others} --ignore-label {label}"
+        without = (
+            "--reduce-zero-label" if label == 0 and not named else f"--mask-values {others} --ignore-label {label}"
+        )
         hole += f"; {without} numbers the classes without it"
     return classes, (*notes, hole)
 
@@ -262,8 +283,8 @@ def _reduced(names: ClassNames | None, top: int, highest: int) -> tuple[tuple[st
     elif len(classes) == highest + 1:
         listed = ",".join(str(value) for value in range(1, len(classes) + 1))
         raise DataError(
-            f"{names.source} has {len(classes)} names and the masks have values up to {highest}: the names seem to begin "
-            f"with value 0 ({printable(classes[0])!r}), which --reduce-zero-label makes no class; they must "
+            f"{names.source} has {len(classes)} names and the masks have values up to {highest}: the names seem to "
+            f"begin with value 0 ({printable(classes[0])!r}), which --reduce-zero-label makes no class; they must "
             "begin with value 1",
             hint=f"delete the first name; or, if it is that of value 1, --mask-values {listed} --ignore-label 0",
         )

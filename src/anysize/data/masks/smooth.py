@@ -16,7 +16,7 @@ _FEWEST_PIXELS = 8
 # One outline class is common (Oxford-IIIT Pet, cell borders); values that are outlines only, three of them, are not.
 _THIN_VALUES = 3
 _FEWEST_MASKS = 2
-_SHARE_OF_MASKS = 0.1
+_SHARE_OF_MASKS = 0.5  # of all masks resized smoothly nearly all show it; thin objects of a few masks do by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class SmoothMasks:
         masks: indices of the masks that show it, rising.
         values: the values that lie on borders only in these masks, rising.
         certain: no drawing by hand explains it: at least three values that are outlines only, or values beyond the
-            classes, or classes with an area of their own elsewhere, in a tenth of the masks.
+            classes, or classes with an area of their own elsewhere, in half of the masks.
     """
 
     masks: tuple[int, ...]

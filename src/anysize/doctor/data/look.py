@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anysize.data.images import ByteSource, ImageReadError
+from anysize.data.masks.values import read_values
 from anysize.data.pillow import native_size, open_image, orientation_of
 from anysize.data.pixels import content_channels, decode
 from anysize.data.statistics import PixelStats, pixel_stats
@@ -63,7 +64,7 @@ class MaskLook:
     """What one mask file holds, before anybody says what its values mean."""
 
     size: tuple[int, int]
-    """Height and width, as stored."""
+    """Height and width as they are read: the EXIF orientation applied."""
     mode: str
     format: str
     orientation: int
@@ -79,6 +80,8 @@ class MaskLook:
     """Those of them where the values go on rising, or falling, to the next pixel: as interpolation leaves them."""
     digest: bytes
     """Of the stored values and their shape."""
+    ramp_values: tuple[tuple[int, int], ...] = ()
+    """(value, ramps): the value between its neighbours in each of ``num_ramps``, sorted."""
 
     @property
     def lossy(self) -> bool:
@@ -122,29 +125,31 @@ def look_at_mask(path: Path | str, *, max_image_pixels: int) -> MaskLook:
         ImageReadError: it cannot be read to its end, or is above ``max_image_pixels``.
     """
     with open_image(path, max_image_pixels=max_image_pixels) as image:
-        orientation, mode, kind = orientation_of(image), image.mode, str(image.format)
-        width, height = image.size
-        image.load()
-        indexed = mode in ("1", "L", "P", "I", "F") or mode.startswith("I;16")
-        stored = np.asarray(image if indexed and mode != "1" else image.convert("L" if indexed else "RGB"))
+        mode = image.mode  # as the file has it, which the values do not tell
+    read = read_values(path, max_image_pixels=max_image_pixels)
+    stored = read.values
     values: tuple[tuple[int, int], ...] = ()
     colors: tuple[tuple[tuple[int, int, int], int], ...] = ()
-    num_colors = steps = ramps = 0
-    if indexed:
-        values = _counted(stored)
-        steps, ramps = ramp_counts(stored)
+    ramps: tuple[tuple[int, int], ...] = ()
+    num_colors = steps = 0
+    if read.in_color:
+        colors, num_colors = _colors(stored.astype(np.uint8, copy=False))
     else:
-        colors, num_colors = _colors(stored)
+        values = _counted(stored)
+        steps, between = _steps(stored)
+        ramps = _counted(stored[:, 1:-1][between])
+    height, width = stored.shape[:2]
     return MaskLook(
         size=(height, width),
         mode=mode,
-        format=kind,
-        orientation=orientation,
+        format=read.format,
+        orientation=read.orientation,
         values=values,
         colors=colors,
         num_colors=num_colors,
         num_steps=steps,
-        num_ramps=ramps,
+        num_ramps=sum(count for _, count in ramps),
+        ramp_values=ramps,
         digest=_digest(stored),
     )
 
@@ -154,12 +159,18 @@ def ramp_counts(values: NDArray[Any]) -> tuple[int, int]:
 
     255 is no step: it is a border drawn around objects, or the ignore label, and no end of a scale.
     """
+    steps, between = _steps(values)
+    return steps, int(np.count_nonzero(between))
+
+
+def _steps(values: NDArray[Any]) -> tuple[int, NDArray[np.bool_]]:
+    """The steps of `ramp_counts`, and (H, W - 2) where a value lies between its neighbours."""
     left, right = values[:, :-1], values[:, 1:]
     inside = values != 255
     both = inside[:, :-1] & inside[:, 1:]
     rising, falling = (right > left) & both, (right < left) & both
     going_on = (rising[:, 1:] & rising[:, :-1]) | (falling[:, 1:] & falling[:, :-1])
-    return int(np.count_nonzero(rising) + np.count_nonzero(falling)), int(np.count_nonzero(going_on))
+    return int(np.count_nonzero(rising) + np.count_nonzero(falling)), going_on
 
 
 def num_bytes_of(source: Path | str | ByteSource) -> int:

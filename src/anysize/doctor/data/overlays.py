@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from anysize.data.images import ImageReadError, read_image
 from anysize.data.masks.coding import MaskCoding
 from anysize.data.masks.reading import read_mask
+from anysize.doctor.data.raw_masks import RawColors
 from anysize.doctor.data.survey import Pair, Part, Seen, Survey
 from anysize.errors import DataError
 
@@ -21,9 +23,22 @@ _SIDE = 660  # pixels: larger images are shrunk on reading, so that the sheet ho
 def choose_pairs(pairs: Sequence[Pair], most: int = MOST_SHOWN) -> list[Pair]:
     """Pairs to show: for each class, the rarest first, one that is rich in it; then others spread over the sizes.
 
-    At most ``most``, and always the smallest and the largest.
+    At most ``most``, and always the smallest and the largest. Those with values that name no class come where there are
+    no others, and two of them in any case.
     """
     readable = [pair for pair in pairs if pair.counts is not None]
+    odd = _some([pair for pair in pairs if pair.counts is None], 2 if readable else most)
+    most -= len(odd)
+    return [*odd, *_choose_pairs(readable, most)]
+
+
+def _some(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """At even places of the list."""
+    places = np.linspace(0, len(pairs) - 1, min(most, len(pairs))).round().astype(int)
+    return [pairs[place] for place in places]
+
+
+def _choose_pairs(readable: list[Pair], most: int) -> list[Pair]:
     # Where not one mask has its image's size, they are shown nevertheless, stretched: that tells what they are.
     usable = [pair for pair in readable if pair.image_size == pair.look.size] or readable
     if len(usable) <= most:
@@ -69,11 +84,12 @@ def _draw_masks(path: Path, survey: Survey, coding: MaskCoding, title: str, max_
     from anysize.reporting.segmentation import OverlayItem, draw_overlay_sheet
 
     items = []
+    colors = RawColors(survey.classes, survey.palette)
     for pair in choose_pairs(survey.pairs):
         try:
             image = read_image(survey.root / pair.image, 3, max_image_pixels=max_image_pixels)
-            mask = read_mask(survey.root / pair.path, coding, max_image_pixels=max_image_pixels)
-        except (ImageReadError, DataError):  # other checks name it
+            mask = _read(survey.root / pair.path, coding, colors, max_image_pixels)
+        except ImageReadError:  # other checks name it
             continue
         picture = Image.fromarray(image)
         picture.thumbnail((_SIDE, _SIDE))
@@ -83,8 +99,16 @@ def _draw_masks(path: Path, survey: Survey, coding: MaskCoding, title: str, max_
         items.append(OverlayItem(image=np.asarray(picture), name=name, truth=mask))
     if not items:
         return False
-    draw_overlay_sheet(path, items, survey.palette, survey.classes, title)
+    draw_overlay_sheet(path, items, colors.palette, colors.classes, title)
     return True
+
+
+def _read(path: Path, coding: MaskCoding, colors: RawColors, max_image_pixels: int) -> NDArray[np.uint8]:
+    """The classes of a mask; of one that other checks refuse, what is known, and its own colours."""
+    try:
+        return read_mask(path, coding, max_image_pixels=max_image_pixels)
+    except DataError:
+        return colors.read(path, coding, max_image_pixels=max_image_pixels)
 
 
 def _draw_classes(path: Path, survey: Survey, title: str, max_image_pixels: int) -> bool:

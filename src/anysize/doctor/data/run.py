@@ -98,9 +98,12 @@ def survey_data(config: DoctorConfig, bar: BarOf) -> tuple[Survey, DataSource]:
         model = needs_of(config.model, config.model_kwargs, len(source.classes))
     survey = Survey(
         root=source.root,
+        file=root if root.is_file() else None,
         layout=source.layout,
         task="none" if source.train.labels is None and source.coding is None else source.task,
         classes=source.classes,
+        coding=source.coding,
+        rules=options.masks,
         palette=source.palette or (),
         parts=parts,
         has_own_split=source.has_own_split,

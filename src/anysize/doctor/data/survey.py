@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anysize.data.masks.census import MaskCensus
+from anysize.data.masks.coding import MaskCoding
 from anysize.data.masks.faults import MaskProblem
+from anysize.data.masks.rules import MaskRules
 from anysize.data.problems import FileProblem
 from anysize.data.table import ImageTable
 from anysize.doctor.data.look import ImageLook, MaskLook
@@ -85,10 +87,13 @@ class Survey:
     """A data set as far as it has been looked at.
 
     Args:
-        root: the folder.
+        root: the folder that all paths are relative to.
         layout: the name of its layout.
         task: classify, segment, or nothing (no labels at all).
+        file: the CSV file or shard, where one was given rather than a folder.
         classes: names of the K classes.
+        coding: what the values of masks mean; None where there are none.
+        rules: what was said about masks.
         palette: a colour for each class.
         parts: train, and val where there is one.
         has_own_split: the split is that of the data; otherwise it was drawn.
@@ -109,6 +114,9 @@ class Survey:
     layout: str
     task: Literal["classify", "segment", "none"]
     classes: tuple[str, ...]
+    file: Path | None = None
+    coding: MaskCoding | None = None
+    rules: MaskRules = field(default_factory=MaskRules)
     palette: tuple[tuple[int, int, int], ...] = ()
     parts: tuple[Part, ...]
     has_own_split: bool

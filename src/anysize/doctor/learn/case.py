@@ -45,7 +45,7 @@ class Case:
     expected: Normalisation | None = None
     """What the weights were trained with."""
     batch_norm_frozen: bool | Collection[str] = False
-    """Whether batch normalisation is meant to keep its running statistics: all layers, none, or those of these names."""
+    """Whether batch normalisation is meant to keep its running statistics: all layers, none, or those so named."""
     batch_size: int | None = None
     """Images of a real training step."""
     was_training: bool = True

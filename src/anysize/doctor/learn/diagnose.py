@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from anysize.doctor.finding import Finding, most_severe_first
 from anysize.doctor.learn.case import Case, Normalisation, Sample, build_case
 from anysize.doctor.learn.gap import measure_gap
 from anysize.doctor.learn.overfit import Overfit, overfit
+from anysize.doctor.learn.pace import ENOUGH_STEPS, WHOLE_STEPS, with_fitting_window
 from anysize.doctor.learn.probes import list_probes
 from anysize.doctor.learn.rate import check_rate, is_suspicious, top_lr
 from anysize.doctor.learn.report import LearningReport
@@ -24,6 +26,8 @@ __all__ = ["diagnose_learning"]
 # Behind an error of these, nothing else can be asked: the pass itself fails, or targets are no targets.
 _ENDS = {"labels", "outputs"}
 _RUN_SHARE = 0.45  # of the time, for the overfit run; the sweep and its proof get what is left
+_RUN_LONGEST = 0.8  # of the time, where that is what `ENOUGH_STEPS` take
+_PACE_SHARE = 0.8  # of the time, that all steps are to fit into; the rest is for the probes
 
 
 def diagnose_learning(
@@ -38,11 +42,12 @@ def diagnose_learning(
     normalisation: Normalisation | None = None,
     expected_normalisation: Normalisation | None = None,
     pretrained: str | None = None,
-    batch_norm_frozen: bool = False,
+    batch_norm_frozen: bool | Collection[str] = False,
     batch_size: int | None = None,
     seconds: float = 60.0,
     steps: int = 60,
     max_side: int = 256,
+    min_side: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> LearningReport:
     """Try to learn a handful of samples by heart, and say what stands in the way.
@@ -63,12 +68,15 @@ def diagnose_learning(
         normalisation: mean and std a channel, in 0..255, that the images were normalised with.
         expected_normalisation: the same that the weights were trained with.
         pretrained: a name of `anysize.models.weights.published` instead of that.
-        batch_norm_frozen: whether batch normalisation is meant to keep its running statistics.
+        batch_norm_frozen: whether batch normalisation is meant to keep its running statistics: all layers, or those of
+            these names (`model.named_modules()`).
         batch_size: images of a real training step.
-        seconds: roughly how long it may take; half of it as a rule. Looking for pairs that do not belong together comes
-            on top of it, a second or two.
+        seconds: the longest that it may take; it ends with the probe or the update that runs when they are out, and
+            takes less where updates are fast. The verdict follows from numbers of updates: where too few fit into the
+            time there is none (`LearningReport.too_slow`).
         steps: at most so many updates of the overfit run.
-        max_side: windows of at most so many pixels a side.
+        max_side: windows of at most so many pixels a side; smaller ones, of 160 or 128, where updates are slow.
+        min_side: no smaller than this: what the network requires.
         progress: called with what is being done.
 
     Raises:
@@ -78,61 +86,123 @@ def diagnose_learning(
     say = progress or (lambda _: None)
     if pretrained in PUBLISHED and expected_normalisation is None:
         expected_normalisation = (PUBLISHED[pretrained].mean, PUBLISHED[pretrained].std)
-    case = build_case(
-        model,
-        samples,
-        loss,
-        optimizer_factory or (lambda model: _adamw(model, lr)),
-        num_classes=num_classes,
-        ignore_label=ignore_label,
-        max_side=max_side,
-        normalisation=normalisation,
-        expected=expected_normalisation,
-        batch_norm_frozen=batch_norm_frozen,
-        batch_size=batch_size,
-    )
+
+    def build(side: int) -> Case:
+        return build_case(
+            model,
+            samples,
+            loss,
+            optimizer_factory or (lambda model: _adamw(model, lr)),
+            num_classes=num_classes,
+            ignore_label=ignore_label,
+            max_side=side,
+            normalisation=normalisation,
+            expected=expected_normalisation,
+            batch_norm_frozen=batch_norm_frozen,
+            batch_size=batch_size,
+        )
+
+    case = with_fitting_window(build, max_side, min_side=min_side, seconds=_PACE_SHARE * seconds)
     with untouched(model):
-        findings, can_run = _look(case, say)
-        run, swept = None, None
-        if can_run:
-            run, swept = _try(case, findings, started, seconds, steps, say)
-    return _report(case, findings, run, swept, time.perf_counter() - started)
+        course = _Course(case, started, seconds, say)
+        if course.look():
+            course.attempt(steps)
+    return course.report()
 
 
 def _adamw(model: nn.Module, lr: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
 
 
-def _look(case: Case, say: Callable[[str], None]) -> tuple[list[Finding], bool]:
-    """Run the probes; returns what they found, and whether a training run can be tried."""
-    findings: list[Finding] = []
-    for name, probe in list_probes():
-        say(f"looking at {name.replace('_', ' ')}")
-        found = probe(case)
-        findings += found
-        errors = [finding for finding in found if finding.severity == "error"]
-        if any(error.check in _ENDS or "fails" in error.found for error in errors):
-            return findings, False
-    return findings, not any(finding.severity == "error" and finding.check == "gradients" for finding in findings)
+@dataclass
+class _Course:
+    """A diagnosis on its way."""
+
+    case: Case
+    started: float
+    seconds: float
+    say: Callable[[str], None]
+    findings: list[Finding] = field(default_factory=list)
+    run: Overfit | None = None
+    sweep: SweepResult | None = None
+    too_slow: bool = False
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time is out."""
+        return self.seconds - (time.perf_counter() - self.started)
+
+    @property
+    def _has_error(self) -> bool:
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def look(self) -> bool:
+        """Run the probes; returns whether a training run can be tried."""
+        for name, probe in list_probes():
+            if self.left <= 0:
+                self.too_slow = not self._has_error
+                return False
+            self.say(f"looking at {name.replace('_', ' ')}")
+            found = probe(self.case)
+            self.findings += found
+            errors = [finding for finding in found if finding.severity == "error"]
+            if any(error.check in _ENDS or "fails" in error.found for error in errors):
+                return False
+        return not any(finding.severity == "error" and finding.check == "gradients" for finding in self.findings)
+
+    def attempt(self, steps: int) -> None:
+        """Overfit; where that fails without a known error, ask whether it is the learning rate."""
+        self.say("learning the samples by heart")
+        run = self.run = overfit(
+            self.case,
+            steps=steps,
+            seconds=_RUN_SHARE * self.left,
+            least=ENOUGH_STEPS,
+            at_most=_RUN_LONGEST * self.left,
+            at_end=lambda: self.findings.extend(measure_gap(self.case)),
+        )
+        self.case.figures["update_ratio"] = run.update_ratio
+        if self._has_error or (run.learned and not is_suspicious(run)):
+            return
+        self.too_slow = run.cut_short and len(run.losses) < ENOUGH_STEPS and not run.learned
+        if self.too_slow:
+            return
+        self.say("trying other learning rates")
+        check = check_rate(self.case, run, self.left)
+        self.sweep = check.sweep
+        self.findings += check.findings
+        self.too_slow = not (check.decided or run.learned)
+        if not (check.findings or run.learned or self.too_slow):
+            self.findings.append(_unexplained(run))
+
+    def report(self) -> LearningReport:
+        """What came of it."""
+        case, run, nan = self.case, self.run, float("nan")
+        trainable = any(parameter.requires_grad for parameter in case.model.parameters())
+        case.figures["left_out"] = float(case.left_out)
+        seconds = time.perf_counter() - self.started
+        return LearningReport(
+            learned=run is not None and run.learned,
+            findings=tuple(most_severe_first(self.findings)),
+            losses=() if run is None else run.losses,
+            accuracy=nan if run is None else run.accuracy,
+            mean_iou=nan if run is None else run.mean_iou,
+            kappa=nan if run is None else run.kappa,
+            lr=top_lr(case) if trainable else nan,
+            size=(case.images.shape[2], case.images.shape[3]),
+            num_samples=len(case.images),
+            seconds=seconds,
+            too_slow=self.too_slow,
+            seconds_wanted=_wanted(run, seconds) if self.too_slow else self.seconds,
+            figures=dict(case.figures),
+            sweep=self.sweep,
+        )
 
 
-def _try(
-    case: Case, findings: list[Finding], started: float, seconds: float, steps: int, say: Callable[[str], None]
-) -> tuple[Overfit, SweepResult | None]:
-    """Overfit; where that fails without a known error, ask whether it is the learning rate."""
-    say("learning the samples by heart")
-    left = seconds - (time.perf_counter() - started)
-    gap: list[Finding] = []
-    run = overfit(case, steps=steps, seconds=max(_RUN_SHARE * left, 1.0), at_end=lambda: gap.extend(measure_gap(case)))
-    findings += gap
-    case.figures["update_ratio"] = run.update_ratio
-    if any(finding.severity == "error" for finding in findings) or (run.learned and not is_suspicious(run)):
-        return run, None
-    say("trying other learning rates")
-    left = seconds - (time.perf_counter() - started)
-    found, swept = check_rate(case, run, max(left, 1.0))
-    findings += found or [_unexplained(run)] * (not run.learned)
-    return run, swept
+def _wanted(run: Overfit | None, seconds: float) -> float:
+    """How long it would take, in the worst case, on a machine as busy as it was: a multiple of half a minute."""
+    steps = 10.0 * seconds if run is None else run.seconds / len(run.losses) * WHOLE_STEPS / _PACE_SHARE
+    return 30.0 * math.ceil(max(steps, 2 * seconds) / 30.0)
 
 
 def _unexplained(run: Overfit) -> Finding:
@@ -147,26 +217,4 @@ def _unexplained(run: Overfit) -> Finding:
         "the loss falls: give it more time (seconds, steps)"
         if falls
         else "look at images and masks side by side; try a larger or simpler network, or seconds=300",
-    )
-
-
-def _report(
-    case: Case, findings: list[Finding], run: Overfit | None, swept: SweepResult | None, seconds: float
-) -> LearningReport:
-    nan = float("nan")
-    trainable = any(parameter.requires_grad for parameter in case.model.parameters())
-    case.figures["left_out"] = float(case.left_out)
-    return LearningReport(
-        learned=run is not None and run.learned,
-        findings=tuple(most_severe_first(findings)),
-        losses=() if run is None else run.losses,
-        accuracy=nan if run is None else run.accuracy,
-        mean_iou=nan if run is None else run.mean_iou,
-        kappa=nan if run is None else run.kappa,
-        lr=top_lr(case) if trainable else nan,
-        size=(case.images.shape[2], case.images.shape[3]),
-        num_samples=len(case.images),
-        seconds=seconds,
-        figures=dict(case.figures),
-        sweep=swept,
     )

@@ -35,6 +35,8 @@ class Overfit:
     """How large the first update is beside the weights: median over weight tensors of |change| / |weight|; about 0.001
     is usual, and at 1 nothing is left of what the weights were."""
     seconds: float
+    cut_short: bool = False
+    """Whether the clock ended it."""
 
     @property
     def learned(self) -> bool:
@@ -73,7 +75,7 @@ def overfit(
     end = seconds if at_most is None else at_most
     losses: list[float] = []
     kappas: list[float] = []
-    accuracy, mean_iou, ratio = 0.0, 0.0, 0.0
+    accuracy, mean_iou, ratio, over = 0.0, 0.0, 0.0, False
     with case.trial(train=True) as model:
         optimizer = case.make_optimizer(model)
         if lr is not None:
@@ -86,7 +88,7 @@ def overfit(
             kappa, accuracy, mean_iou = agreement(case, logits)
             kappas.append(kappa)
             elapsed = time.perf_counter() - started
-            over = elapsed > end or (elapsed > seconds and step + 1 >= least)
+            over = step + 1 < steps and (elapsed > end or (elapsed > seconds and step + 1 >= least))
             sure = step >= _SURE_STEPS and sorted(kappas[-3:])[1] >= _SURE_KAPPA
             if not math.isfinite(losses[-1]) or over or sure:
                 break
@@ -103,6 +105,7 @@ def overfit(
         kappa=sorted(kappas[-3:])[len(kappas[-3:]) // 2],
         update_ratio=ratio,
         seconds=time.perf_counter() - started,
+        cut_short=over,
     )
 
 

@@ -81,25 +81,26 @@ def check_rate(case: Case, run: Overfit, seconds: float) -> RateCheck:
     if not (lr > rate * _FACTOR or (is_slow and lr * _FACTOR < rate and lr * _BELOW < bottom)):
         return RateCheck(sweep=result)
     left = max(seconds - (time.perf_counter() - started), 0.0)
-    wanted = max(len(run.losses), 12)
-    proof = overfit(case, steps=wanted, seconds=left, lr=rate)
+    proof = overfit(case, steps=max(len(run.losses), 12), seconds=left, lr=rate)
     does_better = proof.fall > run.fall + 0.1 or (proof.learned and not run.learned)
     if not does_better and not (is_suspicious(run) and lr > top):
-        return RateCheck(sweep=result, decided=proof.learned or len(proof.losses) >= wanted)
+        return RateCheck(sweep=result, decided=proof.learned or not proof.cut_short)
     return RateCheck((_finding(lr, rate, result.usable, run, proof),), result)
 
 
 def _finding(lr: float, rate: float, usable: tuple[float, float], run: Overfit, proof: Overfit) -> Finding:
     way = "high" if lr > rate else "low"
     times = lr / rate if lr > rate else rate / lr
+    proven = f"{proof.losses[-1]:.3g} in {len(proof.losses)}"
+    if is_suspicious(run):
+        proven += f"; one update is {run.update_ratio:.1f} times the weights"
+    if run.learned:
+        proven += ", by which a handful is learned and a data set is not"
     return Finding(
         "learning-rate",
         "error",
         f"the learning rate {lr:.2g} is about {times:.0f} times too {way}: the loss went from {run.losses[0]:.3g} to "
-        f"{run.losses[-1]:.3g} in {len(run.losses)} steps, with {rate:.2g} to {proof.losses[-1]:.3g} in "
-        f"{len(proof.losses)}"
-        + (f"; one update is {run.update_ratio:.1f} times the weights" * is_suspicious(run))
-        + (": a handful is learned by that, a data set is not" * run.learned),
+        f"{run.losses[-1]:.3g} in {len(run.losses)} steps, with {rate:.2g} to {proven}",
         f"a rate from {usable[0]:.1g} to {usable[1]:.1g}, as a sweep shows",
         f"--lr {rate:.1g}",
     )

@@ -33,6 +33,11 @@ class LearningReport:
     """(height, width) that the samples were cut to."""
     num_samples: int
     seconds: float
+    too_slow: bool = False
+    """Whether too few updates fitted into the time to tell whether it learns: then `learned` is False, and says
+    nothing."""
+    seconds_wanted: float = float("nan")
+    """How many seconds would suffice, where it was too slow."""
     figures: dict[str, float] = field(default_factory=dict)
     """What the probes measured, by name."""
     sweep: SweepResult | None = None
@@ -43,6 +48,11 @@ class LearningReport:
         """Whether nothing stands in the way: learned, and no error."""
         return self.learned and all(finding.severity != "error" for finding in self.findings)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it is known that something stands in the way: an error, or that it did not learn."""
+        return any(finding.severity == "error" for finding in self.findings) or not (self.learned or self.too_slow)
+
     def lines(self) -> list[str]:
         """Readable lines: the verdict, then each finding with its fix."""
         height, width = self.size
@@ -52,16 +62,29 @@ class LearningReport:
                 f"loss {self.losses[0]:.3g} to {self.losses[-1]:.3g} in {len(self.losses)} steps, accuracy "
                 f"{self.accuracy:.1%}, mean IoU {self.mean_iou:.1%}"
             )
-            verdict = f"{'learned' if self.learned else 'did not learn'} {what}: {run}"
+            verdict = f"{self._said} {what}{', but see the error' * (self.learned and self.failed)}: {run}"
         else:
             verdict = f"could not try to learn {what}"
+        if self.too_slow:
+            tried = f"{len(self.losses)} steps" if self.losses else "not even the first looks"
+            verdict = (
+                f"too slow to tell whether it learns {what}: {tried} in {self.seconds:.0f} seconds; `anysize doctor "
+                f"learn` with --seconds {self.seconds_wanted:.0f} could"
+            )
         return [verdict, *(line for finding in self.findings for line in str(finding).splitlines())]
+
+    @property
+    def _said(self) -> str:
+        if not self.learned:
+            return "did not learn"
+        return "learned these" if self.failed else "learned"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON takes them; numbers that are not finite become None."""
         return {
             "learned": self.learned,
             "ok": self.ok,
+            "too_slow": self.too_slow,
             "findings": [finding.to_json() for finding in self.findings],
             "losses": [_finite(loss) for loss in self.losses],
             "accuracy": _finite(self.accuracy),

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from anysize.data.masks.coding import IGNORED
+from anysize.data.masks.palette import color_text
 from anysize.doctor.data.checks import DataCheck, listed, number
 from anysize.doctor.data.survey import Survey
 from anysize.doctor.finding import Finding
 
 __all__ = ["CHECK"]
 
+_OF_CODING = frozenset(
+    ["beyond", "color", "deep", "foreground_255", "interpolated", "lossy", "sparse", "unknown_color"]
+)
 _JOINED = str.maketrans("", "", " _-'")
 _NOT_CLASSES = frozenset(
     [
@@ -45,9 +50,12 @@ def _run(survey: Survey) -> Iterator[Finding]:
             "error",
             f"{_count(only_val)} in validation, and without a {of} in training: {listed(only_val)}",
             "every class of validation in training too: nobody learns what is never shown",
-            "move images that hold them from validation to training",
+            "move images that hold them from validation to training"
+            if survey.has_own_split
+            else "label more images that hold them; the split was drawn, and another --val-split draws another one",
         )
-    told = any(problem.kind == "foreground_255" for problem in survey.mask_problems)
+    # Masks that cannot be read as classes have none, and are told already, with what to do.
+    told = any(problem.kind in _OF_CODING and problem.severity == "error" for problem in survey.mask_problems)
     if np.count_nonzero(train) == 1 and not told:
         only = survey.classes[int(np.argmax(train))]
         yield Finding(
@@ -59,7 +67,7 @@ def _run(survey: Survey) -> Iterator[Finding]:
             if survey.task == "segment"
             else "give each class a folder",
         )
-    if empty:
+    if empty and not told and (train + val).any():  # nothing at all: the check of ignored pixels says so
         yield Finding(
             "classes",
             "warning",
@@ -73,7 +81,9 @@ def _run(survey: Survey) -> Iterator[Finding]:
             "warning",
             f"{_count(only_train)} in training, and without a {of} in validation: {listed(only_train, 24)}",
             "every class in validation: what it is worth there is not measured",
-            "move images that hold them to validation",
+            "move images that hold them to validation"
+            if survey.has_own_split
+            else "label more images that hold them; the split was drawn, and a larger --val-split holds out more",
         )
     yield from _named_as_none(survey, train + val)
 
@@ -89,8 +99,26 @@ def _named_as_none(survey: Survey, counts: "np.ndarray[tuple[int], np.dtype[np.i
                 f"class {index} is named {listed([name])} and counts as a class with {int(counts[index]):,} pixels: "
                 "it would be learnt, and enters the mean IoU",
                 "pixels without a label are ignored",
-                f"--ignore-label {index}",
+                _ignoring(survey, index),
             )
+
+
+def _ignoring(survey: Survey, index: int) -> str:
+    """How the files' value of a class is made one without a label: the class's number may be another."""
+    rules, coding = survey.rules, survey.coding
+    if coding is not None and coding.colors is not None:
+        colors = [color_text(color) for color, meaning in coding.colors if meaning == index]
+        return f"--mask-palette with {', '.join(f'{color}=ignore' for color in colors)}"
+    values = [index] if coding is None else [v for v, meaning in enumerate(coding.lookup) if meaning == index]
+    if len(values) != 1 or rules.ignore_label not in (None, IGNORED):
+        return f"write 255 in place of {' and '.join(map(str, values))} into the masks: 255 is ignored, too"
+    flag = f"--ignore-label {values[0]}"
+    if rules.values is None:
+        return flag
+    others = [str(value) for value in rules.values if value != values[0]]
+    if len(others) < 2:
+        return f"{flag} in place of --mask-values, if the other values are 0, 1, ..."
+    return f"--mask-values {','.join(others)} {flag}, with one name for each value left where classes are named"
 
 
 def _names(survey: Survey, which: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from anysize.data.problems import printable
 from anysize.doctor.data.checks import DataCheck, number, share
 from anysize.doctor.data.look import THUMBNAIL_SIDE
 from anysize.doctor.data.survey import Copies, Seen, Survey
@@ -49,7 +50,7 @@ def _run(survey: Survey) -> Iterator[Finding]:
             f"{number(leaked, 'validation image')} ({share(leaked, total)}) with the same content in training: the "
             "validation result would look better than it is",
             "no image on both sides of the split",
-            f"remove one of each pair; the first: rm {_quoted(_first_val(across))}",
+            _remove(survey, across),
             _paths(across),
         )
     yield from _near_copies(survey, across)
@@ -117,8 +118,33 @@ def _how(groups: list[Copies]) -> str:
     return "by their decoded pixels" if same == 0 else "byte for byte, or by their decoded pixels"
 
 
-def _first_val(groups: list[Copies]) -> str:
-    return next(path for group in groups for path, part in zip(group.paths, group.parts, strict=True) if part == "val")
+def _remove(survey: Survey, groups: list[Copies]) -> str:
+    """How to remove the first of the copies in validation, with all that names it; the command can be pasted."""
+    path = next(path for group in groups for path, part in zip(group.paths, group.parts, strict=True) if part == "val")
+    table = next(part.table for part in survey.parts if part.name == "val")
+    if table.members is not None:
+        return f"leave one of each pair out of its shard; the first: {path}"
+    files = [path]
+    if table.masks is not None and path in table.paths:
+        mask = table.masks[table.paths.index(path)]
+        used = sum(part.table.masks.count(mask) for part in survey.parts if part.table.masks is not None)
+        files += [mask] if used == 1 else []
+    with_line = ""
+    if survey.layout == "voc":
+        lists = printable(str(survey.root / "ImageSets" / "Segmentation"))
+        with_line = (
+            f" and its line in {lists}/val.txt" if survey.has_own_split else f" and its line in the lists of {lists}"
+        )
+    elif survey.layout.startswith("csv"):
+        table_of = "the CSV file" if survey.file is None else str(survey.file)
+        with_line = f" and its line in {printable(table_of)}"
+    command = " ".join(_quoted(_as_operand(str(survey.root / file))) for file in files)
+    return f"remove one of each pair{with_line}; the first: rm {command}"
+
+
+def _as_operand(path: str) -> str:
+    """A name that no program takes for an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _quoted(path: str) -> str:

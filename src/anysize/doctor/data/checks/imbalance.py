@@ -17,6 +17,8 @@ SMALL_SHARE = 0.001
 MOST_RATIO = 100
 """Classes whose pixels (or images) differ by more than this factor are out of balance."""
 
+_MORE_OFTEN = "--see patches --patches class"
+
 
 def _run(survey: Survey) -> Iterator[Finding]:
     counts = survey.class_counts("train")[:-1]
@@ -49,7 +51,7 @@ def _run(survey: Survey) -> Iterator[Finding]:
                 f"{number(len(tiny), 'class', 'classes')} with less than {100 * SMALL_SHARE:g} % of the labelled "
                 f"training pixels: {listed(tiny, 24)}",
                 "",
-                "--loss ce+dice counts every class alike",
+                f"{_MORE_OFTEN} looks at them more often",
             )
     most, least = present[np.argmax(counts[present])], present[np.argmin(counts[present])]
     ratio = counts[most] / counts[least]
@@ -60,7 +62,7 @@ def _run(survey: Survey) -> Iterator[Finding]:
             f"{listed([survey.classes[most]])} has {ratio:,.0f} times the {of} of {listed([survey.classes[least]])} in "
             f"training ({share(int(counts[most]), total)} and {share(int(counts[least]), total)})",
             f"a factor of {MOST_RATIO} at most, or a loss that makes up for it",
-            "--loss ce+dice, or --class-weights balanced" if survey.task == "segment" else "--class-weights balanced",
+            f"--class-weights balanced, or {_MORE_OFTEN}" if survey.task == "segment" else "--class-weights balanced",
         )
 
 

@@ -222,6 +222,27 @@ def test_an_unlabelled_class_that_counts(tmp_path: Path, doctor: Doctor) -> None
     assert (code, content["findings"]) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("values", "flags", "fix"),
+    [
+        ((1, 2, 3), ["--reduce-zero-label"], ["--ignore-label", "3"]),
+        ((0, 1, 3), ["--mask-values", "0,1,3"], ["--mask-values", "0,1", "--ignore-label", "3"]),
+    ],
+)
+def test_an_unlabelled_class_of_another_value(
+    values: tuple[int, ...], flags: list[str], fix: list[str], tmp_path: Path, doctor: Doctor
+) -> None:
+    table = np.array(values, np.uint8)
+    data = write_voc(tmp_path / "data", lambda _, mask: table[mask], classes=("road", "car", "void"))
+    _, before = doctor(data, *flags)
+    assert " ".join(fix) in finding(before, "classes")["fix"]
+    # As it was given, beside what it does not replace.
+    code, after = doctor(data, *(fix if fix[0] in flags else [*flags, *fix]))
+    assert code == 0
+    assert [row["counts"] for row in after["classes"][:2]] == [row["counts"] for row in before["classes"][:2]]
+    assert sum(row["counts"]["train"] for row in after["classes"][2:]) == 0
+
+
 def test_images_turned_by_exif(tmp_path: Path, doctor: Doctor) -> None:
     data = write_voc(tmp_path / "data")
     exif = Image.Exif()

@@ -72,8 +72,33 @@ def test_a_plateau_is_the_entropy_of_the_labels() -> None:
     assert not any(learned.update(train_loss=loss, truth=TRUTH) for loss in losses)
     uniform = [Alarms(4).update(train_loss=math.log(4))]
     assert uniform == [[]]
-    other = Alarms(3, loss_is_cross_entropy=False)
-    assert [checks(other.update(train_loss=0.7)) for _ in range(3)] == [[], [], ["plateau"]]
+
+
+def plateaus(alarms: Alarms, losses: tuple[float, ...], num_right: int | None) -> list[list[str]]:
+    return [
+        checks(alarms.update(train_loss=loss, truth=TRUTH, predicted=[930, 50, 20], num_right=num_right))
+        for loss in losses
+    ]
+
+
+def test_a_plateau_of_another_loss_asks_the_validation_too() -> None:
+    """A run from trained weights hardly falls; one whose answers are no better than a constant has learned nothing."""
+    hardly = (0.301, 0.2995, 0.299)
+    by_chance = round((900 * 930 + 80 * 50 + 20 * 20) / 1000)  # right answers of kappa 0
+    for arguments in ({"loss_is_cross_entropy": False}, {"starts_trained": True}):
+        assert plateaus(Alarms(3, **arguments), hardly, 940) == [[], [], []]
+        assert plateaus(Alarms(3, **arguments), hardly, by_chance) == [[], [], ["plateau"]]
+        assert plateaus(Alarms(3, **arguments), hardly, None) == [[], [], []]
+        assert plateaus(Alarms(3, **arguments), (0.3, 0.29, 0.28), by_chance) == [[], [], []]
+    entropy = -sum(p * math.log(p) for p in (0.9, 0.08, 0.02))
+    assert plateaus(Alarms(3), (entropy,) * 3, by_chance) == [[], [], ["plateau"]]
+    assert plateaus(Alarms(3), (entropy,) * 3, None) == [[], [], ["plateau"]]
+    assert plateaus(Alarms(3), (entropy,) * 3, 940) == [[], [], []]
+    constant = Alarms(3, loss_is_cross_entropy=False)
+    found = [
+        checks(constant.update(train_loss=0.3, truth=[10, 0, 0], predicted=[10, 0, 0], num_right=10)) for _ in "abc"
+    ]
+    assert found == [[], [], ["plateau"]]
 
 
 def test_a_loss_that_is_not_finite() -> None:

@@ -2,17 +2,23 @@
 
 import json
 import random
+import time
 
 import numpy as np
 import pytest
 import torch
-from learn_toy import cross_entropy, seeded, shapes
+from learn_toy import case_of, cross_entropy, seeded, shapes
 from torch import nn
 from torch.nn import functional
 
 from anysize.doctor.finding import Finding, most_severe_first
 from anysize.doctor.learn import diagnose_learning
+from anysize.doctor.learn.case import Case, build_case
+from anysize.doctor.learn.overfit import Overfit, overfit
+from anysize.doctor.learn.pace import seconds_a_step, with_fitting_window
 from anysize.doctor.learn.probes import list_probes
+from anysize.doctor.learn.rate import RateCheck, check_rate
+from anysize.doctor.sweep import sweep
 from anysize.doctor.untouched import untouched
 from anysize.errors import UsageError
 
@@ -157,3 +163,69 @@ def test_normalisations_that_are_known_are_compared() -> None:
         seeded(), shapes(), cross_entropy, num_classes=3, lr=3e-3, normalisation=half, expected_normalisation=half
     )
     assert report.findings == ()
+
+
+class Tired(nn.Module):
+    """Passes on what a network says, after a time that grows with the pixels."""
+
+    def __init__(self, seconds_a_pixel: float) -> None:
+        super().__init__()
+        self.net, self.seconds = seeded(), seconds_a_pixel
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(self.seconds * images[:, 0].numel())
+        return self.net(images)
+
+
+def test_the_window_gives_way_before_the_steps_do() -> None:
+    samples = shapes(num=2, size=200)
+
+    def build(side: int) -> Case:
+        return build_case(
+            Tired(5e-7), samples, cross_entropy, lambda m: torch.optim.SGD(m.parameters(), lr=0.1), num_classes=3,
+            ignore_label=255, max_side=side,
+        )  # fmt: skip
+
+    second = 5e-7 * 2 * 200 * 200  # at least
+    for seconds, min_side, side in ((1000.0, 1, 200), (0.0, 1, 128), (0.0, 150, 160), (0.0, 170, 200)):
+        assert with_fitting_window(build, 256, min_side=min_side, seconds=seconds).images.shape[2] == side
+    assert seconds_a_step(build(256)) >= second
+
+
+def test_too_few_steps_are_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate far too low, or a time that is out: nothing is known, and no cause is named."""
+
+    def hasty(case: Case, *, steps: int, **_: object) -> Overfit:
+        return overfit(case, steps=steps, seconds=0.0)
+
+    monkeypatch.setattr("anysize.doctor.learn.diagnose.overfit", hasty)
+    for seconds, steps in ((60.0, "5 steps in "), (1e-9, "not even the first looks in ")):
+        report = diagnose_learning(seeded(), shapes(), cross_entropy, num_classes=3, lr=1e-5, seconds=seconds)
+        assert (report.too_slow, report.failed, report.ok, report.findings) == (True, False, False, ())
+        said = report.lines()[0].removeprefix(
+            "too slow to tell whether it learns 4 samples of 48x48 (height x width): "
+        )
+        assert said.startswith(steps)
+        assert said.endswith(f"--seconds {report.seconds_wanted:.0f} could")
+        assert report.to_json()["too_slow"] is True
+    monkeypatch.setattr("anysize.doctor.learn.diagnose.overfit", overfit)
+    report = diagnose_learning(seeded(), shapes(), cross_entropy, num_classes=3, lr=1e-5, steps=30)
+    assert (report.too_slow, report.failed, report.findings[0].check) == (False, True, "learning-rate")
+
+
+def test_a_run_goes_on_past_its_share_until_it_has_enough_steps() -> None:
+    case = case_of(seeded())
+    run = overfit(case, steps=40, seconds=0.0, least=12, at_most=1000.0)
+    assert (len(run.losses), run.cut_short) == (12, True)
+    assert not overfit(case, steps=8, seconds=1000.0).cut_short
+    assert check_rate(case, run, 0.0) == RateCheck(decided=False)
+
+
+def test_a_sweep_ends_with_its_time() -> None:
+    images, masks = (torch.stack(part) for part in zip(*shapes(), strict=True))
+    model = Tired(5e-6)
+    result = sweep(
+        model, [(images, masks)], cross_entropy, lambda m: torch.optim.SGD(m.parameters(), lr=0.1), seconds=0.2
+    )
+    assert (result.complete, result.diverged) == (False, False)
+    assert len(result.rates) < 10

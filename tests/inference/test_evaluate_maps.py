@@ -358,6 +358,22 @@ def test_a_file_that_the_run_names_and_that_is_gone(option: str, flag: str, pair
 
 
 @pytest.mark.usefixtures("_undrawn")
+def test_a_file_of_the_run_that_is_another_now(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "run", pairs, classes="cl.txt")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cl.txt").write_text("sky\nroad\ncar\nvoid\n")  # the ignored one is no class
+    expected = ask(run, ignore_label=3)
+    assert [row["class"] for row in expected.per_class] == list(CLASSES)
+    (tmp_path / "cl.txt").write_text("road\nsky\ncar\n")
+    with pytest.raises(UsageError) as caught:
+        ask(run)
+    assert caught.value.message == (
+        f"the run's {run / 'config.yaml'} names --classes cl.txt, which is not as it was in training: it has road, "
+        "sky, car, and the network's classes are sky, road, car"
+    )
+
+
+@pytest.mark.usefixtures("_undrawn")
 def test_a_hint_that_would_undo_the_run_s_own_ignore_label_is_not_given(tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "data", values=(0, 1, 2, 9), names=None)
     run = write_numbered_run(tmp_path / "run", data, ignore_label=9)

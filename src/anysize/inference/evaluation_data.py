@@ -176,7 +176,8 @@ def _as_split_in_training(source: DataSource, run: Path, console: Console) -> Da
     found = np.array([parts.get(printable(path), "") for path in table.paths])
     num_new = int((found == "").sum())
     if num_new:
-        console.warn(f"{num_new} images have come since the run was trained; they are in neither of its parts")
+        have = "1 image has" if num_new == 1 else f"{num_new} images have"
+        console.warn(f"{have} come since the run was trained, in neither of its parts")
     if not (found == "val").any():
         raise DataError(f"none of the images that {run} held out is in {source.root} any more", hint="--split all")
     return replace(source, train=table.select(found == "train"), val=table.select(found == "val"))

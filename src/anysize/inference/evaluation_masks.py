@@ -1,5 +1,6 @@
 """How the masks of an evaluation are read: as in training, unless the command line says otherwise."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from anysize.config_file import from_mapping, read_mapping
 from anysize.console import Console
 from anysize.data.formats import read_listing
 from anysize.data.masks.rules import NAME_FILES, read_class_names
+from anysize.data.problems import printable
 from anysize.errors import UsageError
 from anysize.inference.config import EvalConfig
 from anysize.inference.trained import TrainedNetwork
@@ -62,6 +64,8 @@ def masks_of(config: EvalConfig, network: TrainedNetwork, data: Path, console: C
         trained = replace(trained, **{name: getattr(plain, name) for name in ("ignore_label", *_CODING)})
     masks = replace(trained, **given)
     _require_files(masks, given, path)
+    if "classes" not in given:
+        _require_names_of_training(masks, network.card.classes, path)
     taken = [name for name in _NAMES if name not in given and getattr(masks, name) != getattr(MaskOptions(), name)]
     if taken and not own:
         _require_same_names(masks, given, data, path)
@@ -85,6 +89,25 @@ def _require_files(masks: MaskOptions, given: dict[str, Any], path: Path) -> Non
             f"the run's {path} names {_flag(name)} {file}{relative}, and there is no such file",
             hint=f"{_flag(name)} FILE says where it is now",
         )
+
+
+def _require_names_of_training(masks: MaskOptions, classes: Sequence[str], path: Path) -> None:
+    """Refuse another file under the name of that of the training, from which classes would be renumbered in silence."""
+    if masks.classes is None or masks.mask_values is not None or masks.mask_palette is not None:
+        return  # or the order of the names need not be that of the classes
+    names = read_class_names(masks.classes).names
+    if [name for name in names if name in classes] != list(classes):
+        raise UsageError(
+            f"the run's {path} names --classes {masks.classes}, which is not as it was in training: it has "
+            f"{_listed(names)}, and the network's classes are {_listed(classes)}",
+            hint="--classes FILE with one name a line says what the values of the masks are called",
+        )
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    """Names for a message, capped."""
+    shown = ", ".join(printable(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _require_same_names(masks: MaskOptions, given: dict[str, Any], data: Path, path: Path) -> None:

@@ -103,7 +103,7 @@ def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:
         folder = RunFolder.numbered(Path("runs"), f"{stem}-{config.model}")
     # Absolute, so that the run's data are found from any working folder.
     data = None if config.data is None else config.data.resolve()
-    return folder, config.changed(output=folder.root, data=data)
+    return folder, config.changed(output=folder.root, data=data, **config.absolute_paths())
 
 
 class _Run:

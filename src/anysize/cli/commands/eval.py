@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 SUMMARY = "how good a run is: in all, per class, and by image size"
 DESCRIPTION = """
 Evaluate the weights of a run on labelled images: loss and accuracy of a classifier; loss, IoU, accuracy and Dice of a
-segmenter, at the size of the masks. Writes figures and the answer for every image into RUN/eval.
+segmenter, at the size of the masks. Masks are read as in training, whatever the data, but for flags that are given.
+Writes figures and the answer for every image into RUN/eval.
 """
 EXAMPLES = """
   anysize eval runs/a photos/

@@ -11,7 +11,8 @@ DESCRIPTION = """
 Answer for images with the weights of a run. Similar sizes are batched together; the answer for an image does not depend
 on the others. Of a classifier one line an image: path, class, probability (tab-separated). Of a segmenter one line an
 image: path, then each class in it and its share of the pixels; with --output FOLDER also a mask for each image at the
-image's own size (masks/NAME.png: palette PNG, the value of a pixel is the index of its class) and index.csv.
+image's own size (masks/NAME.png: palette PNG, the value of a pixel is the index of its class) and index.csv. Of a
+folder of images with label masks the masks are left out, which is said.
 """
 EXAMPLES = """
   anysize predict runs/a new/cat.jpg new/dog.png

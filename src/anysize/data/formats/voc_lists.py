@@ -138,7 +138,8 @@ def refuse(root: Path, problems: Sequence[FileProblem]) -> None:
     hint = "name every image once, in one list"
     if missing:
         hint = "delete the names whose files are missing from the lists, or bring the files; " + hint
+    counted = f"{len(problems)} fault{'' if len(problems) == 1 else 's'}"
     raise LayoutError(
-        f"the lists in {root / 'ImageSets' / 'Segmentation'} have {len(problems)} faults:\n{describe(problems)}",
+        f"the lists in {root / 'ImageSets' / 'Segmentation'} have {counted}:\n{describe(problems)}",
         hint=hint,
     )

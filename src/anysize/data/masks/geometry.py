@@ -27,7 +27,8 @@ def _other_sizes(given: MaskSet) -> list[MaskProblem]:
             MaskProblem(
                 kind="exif_turned",
                 severity="error",
-                found=f"{counted(len(turned), 'lies', 'lie')} on its side: EXIF turns image and mask differently",
+                found=f"{counted(len(turned), 'lies on its side', 'lie on their sides')}: EXIF turns image and mask "
+                "differently",
                 expected="a mask must be upright as its image is",
                 fix="where a mask was drawn on the unturned pixels, remove the tag from its image: exiftool "
                 "-Orientation= IMAGE; else turn the mask",

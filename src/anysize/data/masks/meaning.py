@@ -229,7 +229,7 @@ def _from_values(
         return index_coding(meanings, len(classes)), classes, notes
     classes, notes = _numbered(min(max(top + 1, 1), _MOST_CLASSES)) if names is None else names.names, ()
     if names is None:
-        notes = (f"no class names are given: {len(classes)} classes, as the masks have values up to {top}",)
+        notes = (_numbered_note(len(classes), top),)
     classes, notes = _without_ignored(rules, classes, notes, 0, named=names is not None)
     if names is not None and classes[-1].lower() in _NO_LABEL_NAMES:
         last = len(classes) - 1
@@ -275,7 +275,7 @@ def _reduced(names: ClassNames | None, top: int, highest: int) -> tuple[tuple[st
     """Names of the values from 1; ``highest`` counts the ignore label, which may have a name, too."""
     if names is None:
         count = min(max(top, 1), _MOST_CLASSES)
-        return _numbered(count), (f"no class names are given: {count} classes, as the masks have values up to {top}",)
+        return _numbered(count), (_numbered_note(count, top),)
     classes = names.names
     notes: tuple[str, ...] = ()
     if classes[0].strip("_").lower() in _ZERO_NAMES:
@@ -300,6 +300,11 @@ def _sized(names: ClassNames | None, count: int, flag: str) -> tuple[str, ...]:
             hint=f"give {count} names by --classes, one a line, in the order of {flag}",
         )
     return names.names
+
+
+def _numbered_note(count: int, top: int) -> str:
+    said = f"no class names are given: {count} class{'' if count == 1 else 'es'}"
+    return f"{said}, as the masks have values up to {top}" if top >= 0 else said
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -101,8 +101,10 @@ def network(kind: str) -> nn.Module:
     )  # fmt: skip
 
 
-def criterion(label_smoothing: float = 0.0) -> Criterion:
-    return Criterion(create_objective("ce", num_classes=3, ignore_label=None, label_smoothing=label_smoothing))
+def criterion(label_smoothing: float = 0.0, num_classes: int = 3) -> Criterion:
+    return Criterion(
+        create_objective("ce", num_classes=num_classes, ignore_label=None, label_smoothing=label_smoothing)
+    )
 
 
 def one_step(model: nn.Module, passes: Passes, steps: int = 1, order: int = 1) -> StepSums:
@@ -243,10 +245,12 @@ def raw_small() -> RawBatch:
     return raw_batch([(8, 8), (8, 8)])
 
 
-def step_of(model: nn.Module, passes: Passes, batches: list[RawBatch], optimizer: Any = None) -> StepSums:
+def step_of(
+    model: nn.Module, passes: Passes, batches: list[RawBatch], optimizer: Any = None, num_classes: int = 3
+) -> StepSums:
     return train_step(
         model, optimizer or torch.optim.SGD(model.parameters(), lr=0.1), batches, Normalisation((0.0,) * 3, (1.0,) * 3),
-        criterion(), device=CPU, channels_last=True, passes=passes, name_of=str,
+        criterion(num_classes=num_classes), device=CPU, channels_last=True, passes=passes, name_of=str,
     )  # fmt: skip
 
 
@@ -348,7 +352,9 @@ def test_nothing_is_copied_while_nothing_fails() -> None:
     model = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten(), nn.Linear(768, 4000))
 
     def work(count: int) -> Callable[[], object]:
-        return lambda: step_of(model, Passes(64), [raw_batch([(8, 8)], number) for number in range(count)])
+        return lambda: step_of(
+            model, Passes(64), [raw_batch([(8, 8)], number) for number in range(count)], num_classes=4000
+        )
 
     one, several = (traced_rise(work(count)) for count in (1, 3))
     assert several < one + 4 * 768 * 4000 * 1.5  # the gradient of one pass, while it is added to the others

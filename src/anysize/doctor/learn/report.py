@@ -66,7 +66,9 @@ class LearningReport:
         else:
             verdict = f"could not try to learn {what}"
         if self.too_slow:
-            tried = f"{len(self.losses)} steps" if self.losses else "not even the first looks"
+            tried = (
+                f"{len(self.losses)} step{'s' * (len(self.losses) != 1)}" if self.losses else "not even the first looks"
+            )
             verdict = (
                 f"too slow to tell whether it learns {what}: {tried} in {self.seconds:.0f} seconds; `anysize doctor "
                 f"learn` with --seconds {self.seconds_wanted:.0f} could"

@@ -314,3 +314,16 @@ def test_the_command_doctor_learn(shapes: Path, capsys: pytest.CaptureFixture[st
     small = ["--model", "unet", "--model-kwargs", *TINY, "--workers", "0", "--recipe", "none", "--batch-norm", "group"]
     assert main(["doctor", "learn", str(shapes), *small, "--lr", "0.01", "--images", "2"]) == 0
     assert capsys.readouterr().out.startswith("learned 2 samples of ")
+
+
+def test_shifted_masks_stop_a_short_run_too(tmp_path: Path) -> None:
+    moved = write_shapes(tmp_path / "moved", sides=(72, 96))
+    for path in (moved / "SegmentationClass").glob("*.png"):
+        Image.fromarray(np.roll(np.array(Image.open(path)), (14, 14), (0, 1))).save(path)
+    with pytest.raises(TrainingError) as caught:
+        train(quick_segmenter(moved, tmp_path / "run", epochs=1), console=QUIET)
+    assert caught.value.message.endswith(" (looked at 8 pairs)")
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("; --no-preflight trains all the same")
+    assert not (tmp_path / "run").exists()
+    train(quick_segmenter(moved, tmp_path / "run", epochs=1, preflight=False), console=QUIET)

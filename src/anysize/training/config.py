@@ -59,7 +59,8 @@ class TrainConfig(
     """Activation checkpointing: blocks of the network work their activations out again instead of keeping them, the
     same gradients in less memory, for about a third more time. 'auto': only when an image would not fit without."""
     preflight: bool = True
-    """Before a long training of a segmenter, overfit a handful of images for a minute; if that fails, say why."""
+    """Before a segmenter is trained, hold some images against their masks; before a long training, also overfit a
+    handful of images, for a minute at most, and if that fails, say why."""
     tensorboard: bool = True
     """Write TensorBoard event files into the run folder."""
 

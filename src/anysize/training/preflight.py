@@ -9,6 +9,7 @@ from anysize.console import Console
 from anysize.data import ImageDataset
 from anysize.data.masks import IGNORED
 from anysize.doctor.learn import LearningReport, diagnose_learning
+from anysize.doctor.pairing import check_pairing
 from anysize.errors import TrainingError
 from anysize.loading import RawBatch
 from anysize.models import fixed_side
@@ -26,6 +27,7 @@ __all__ = ["LONG_PIXELS", "diagnose", "examine", "preflight"]
 LONG_PIXELS = 500_000_000
 """Pixels of a whole run above which it is worth a minute to see whether it can learn: some ten minutes of two cores."""
 _NUM_IMAGES = 4
+_NUM_PAIRS = 8
 _SECONDS = 60.0
 _MAX_SIDE, _MIN_SIDE = 256, 64  # of the windows that are learned, in pixels
 _LOOKED_AT = 200  # masks that are asked for their classes
@@ -43,14 +45,21 @@ def diagnose(config: LearnConfig, *, console: Console | None = None) -> Learning
 
 
 def preflight(setup: Setup, console: Console) -> None:
-    """Examine a segmenter before a long run, and stop where it cannot learn.
+    """Examine a segmenter before a run, and stop where it cannot learn.
+
+    Before any run some images are held against their masks, which takes a second; whether the network learns is tried
+    before a long one.
 
     Raises:
         TrainingError: it cannot, with the causes that were found and their fixes.
     """
     config = setup.config
     pixels = float(setup.train.sizes(0).prod(axis=1).sum()) * config.epochs
-    if not config.preflight or config.resume is not None or setup.task.name != "segment" or pixels < LONG_PIXELS:
+    if not config.preflight or config.resume is not None or setup.task.name != "segment":
+        return
+    _require_pairs(setup)
+    if pixels < LONG_PIXELS:
+        console.say(f"not examined, being short: anysize doctor learn {config.data} asks whether it can learn")
         return
     console.say(
         f"preflight: learning a handful of images by heart; it ends after {_SECONDS:.0f} seconds at the latest, with "
@@ -66,6 +75,20 @@ def preflight(setup: Setup, console: Console) -> None:
         )
     for line in lines:
         (console.warn if report.failed else console.say)(f"preflight: {line}")
+
+
+def _require_pairs(setup: Setup) -> None:
+    """Stop where images and masks do not belong together: moved, mirrored, or one behind in the list."""
+    dataset = images_of(setup.train)
+    drawn = np.random.default_rng(setup.config.seed).permutation(len(dataset))[:_NUM_PAIRS]
+    images = plain_images(setup, np.sort(drawn).tolist())
+    pairs = [images.load_pair(place) for place in range(len(images))]
+    found = check_pairing([image for image, _ in pairs], [mask for _, mask in pairs], tuple(images.table.paths))
+    if found:
+        raise TrainingError(
+            f"{found[0].found} (looked at {len(pairs)} pairs)",
+            hint=f"{found[0].fix}; --no-preflight trains all the same",
+        )
 
 
 def examine(setup: Setup, console: Console, *, num_images: int, seconds: float) -> LearningReport:

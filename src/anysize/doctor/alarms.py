@@ -142,7 +142,7 @@ class Alarms:
             f"{share:.2%} of the predictions are {self._names[largest]!r}, which {true_share:.1%} of the labels are: "
             f"the network gives one answer to everything (epoch {self._epochs})",
             "predictions of several classes",
-            "a lower --lr with warm-up, --loss ce+dice or --class-weights, and pretrained weights; "
+            "a lower --lr with warm-up, --class-weights balanced, or pretrained weights; "
             "`anysize doctor learn` looks for the cause",
         )
 
@@ -201,7 +201,7 @@ class Alarms:
                 "warning",
                 f"not predicted once in {_MISSING_EPOCHS} epochs or more: {shown}{more} of the labels",
                 "some predictions of every class that occurs",
-                "--class-weights, --loss ce+dice or --patches class, which look at rare classes more often",
+                "--class-weights balanced, or --see patches --patches class, which look at rare classes more often",
             )
         ]
 

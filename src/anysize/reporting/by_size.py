@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from anysize.errors import UsageError
 from anysize.reporting import style
+from anysize.reporting.size_axes import draw_overall, name_buckets, scale_shares, sizes_verdict
 from anysize.reporting.text import percent, pixels_range_text, shorten_middle
 from anysize.reporting.wilson import wilson_interval
 
@@ -85,48 +86,14 @@ def size_verdict(rows: Sequence[Row]) -> str:
         return "no images"
     filled = [row for row in rows if row["num_images"]]
     weak = [row for row in filled if wilson_interval(row["accuracy"], row["num_images"])[1] < overall]
-    if not weak:
-        return f"{percent(overall)} over all images; no size is clearly below"
-    names = ", ".join(_name(row) for row in weak[:3]) + (", …" if len(weak) > 3 else "")
-    return f"{percent(overall)} over all images; clearly below: {names}"
-
-
-def _place_names(axes: Axes, rows: Sequence[Row], *, with_counts: bool) -> None:
-    style.set_tick_names(axes, "x", range(len(rows)), [_name(row) for row in rows], fontsize=style.SMALL)
-    room = max(0.0, 3.0 - len(rows)) / 2  # one bar alone is no wall
-    axes.set_xlim(-0.6 - room, len(rows) - 0.4 + room)
-    axes.tick_params(axis="x", length=0)
-    if with_counts:
-        for index, row in enumerate(rows):
-            count = row["num_images"]
-            style.write(
-                axes,
-                index,
-                -0.11,
-                f"{count:,} image" if count == 1 else f"{count:,} images",
-                ha="center",
-                va="top",
-                fontsize=style.SMALL,
-                color=style.MUTED,
-                transform=axes.get_xaxis_transform(),
-            )
+    return sizes_verdict(percent(overall), [_name(row) for row in weak])
 
 
 def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
     style.label(axes, "Accuracy, with its 95 % interval (Wilson)")
     overall = overall_accuracy(rows)
     if math.isfinite(overall):
-        style.write(
-            axes,
-            1.0,
-            overall,
-            " all",
-            transform=axes.get_yaxis_transform(),
-            color=style.MUTED,
-            va="center",
-            fontsize=style.SMALL,
-        )
-        axes.axhline(overall, color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        draw_overall(axes, overall)
     for index, row in enumerate(rows):
         if not row["num_images"]:
             style.write(axes, index, 0.03, "no images", color=style.MUTED, fontsize=style.SMALL, ha="center")
@@ -158,10 +125,8 @@ def _draw_accuracy(axes: Axes, rows: Sequence[Row]) -> None:
             weight="bold",
             fontsize=style.FONT + 1,
         )
-    axes.set_ylim(0, 1.05)
-    style.set_tick_names(axes, "y", (0, 0.25, 0.5, 0.75, 1), ("0 %", "25 %", "50 %", "75 %", "100 %"))
-    axes.grid(axis="y", color=style.GRID, linewidth=0.8)
-    _place_names(axes, rows, with_counts=True)
+    scale_shares(axes)
+    name_buckets(axes, [_name(row) for row in rows], [row["num_images"] for row in rows])
 
 
 def _draw_loss(axes: Axes, rows: Sequence[Row]) -> None:
@@ -170,4 +135,4 @@ def _draw_loss(axes: Axes, rows: Sequence[Row]) -> None:
     axes.plot(range(len(rows)), losses, color=style.BLUE, marker="o", markersize=5, linewidth=1.4)
     axes.set_ylim(0, 1.25 * max((loss for loss in losses if math.isfinite(loss)), default=1.0) or 1.0)
     axes.grid(axis="y", color=style.GRID, linewidth=0.8)
-    _place_names(axes, rows, with_counts=False)
+    name_buckets(axes, [_name(row) for row in rows])

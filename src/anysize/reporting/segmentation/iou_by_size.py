@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from anysize.errors import UsageError
 from anysize.reporting import style
+from anysize.reporting.size_axes import draw_overall, name_buckets, scale_shares, sizes_verdict
 from anysize.reporting.text import percent, pixels_range_text, pixels_text, shorten_middle
 
 __all__ = ["draw_iou_by_size", "iou_size_verdict"]
@@ -40,20 +41,11 @@ def draw_iou_by_size(
     axes = style.add_axes(figure, 0.75, 0.85, width - 1.3, 2.65)
     style.label(axes, "Bars: mean IoU, with a 95 % interval over images (bootstrap); diamonds: pixel accuracy")
     if math.isfinite(mean_iou):
-        axes.axhline(mean_iou, color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        style.write(
-            axes,
-            1.0,
-            mean_iou,
-            " all",
-            transform=axes.get_yaxis_transform(),
-            color=style.MUTED,
-            va="center",
-            fontsize=style.SMALL,
-        )
+        draw_overall(axes, mean_iou)
     for place, row in enumerate(rows):
         _draw_bucket(axes, place, row, mean_iou)
-    _scale(axes, rows)
+    scale_shares(axes)
+    name_buckets(axes, [_name(row) for row in rows], [row["num_images"] for row in rows])
     style.save(figure, path)
 
 
@@ -62,10 +54,7 @@ def iou_size_verdict(rows: Sequence[Row], mean_iou: float) -> str:
     if not math.isfinite(mean_iou):
         return "no pixels were counted"
     weak = [row for row in rows if _high(row) < mean_iou]
-    if not weak:
-        return f"{percent(mean_iou, decimals=1)} over all images; no size is clearly below"
-    names = ", ".join(_name(row) for row in weak[:3]) + (", …" if len(weak) > 3 else "")
-    return f"{percent(mean_iou, decimals=1)} over all images; clearly below: {names}"
+    return sizes_verdict(percent(mean_iou, decimals=1), [_name(row) for row in weak])
 
 
 def _check(rows: Sequence[Row]) -> None:
@@ -121,27 +110,3 @@ def _draw_bucket(axes: Axes, place: int, row: Row, mean_iou: float) -> None:
         weight="bold",
         fontsize=style.FONT + 1,
     )
-
-
-def _scale(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.set_ylim(0, 1.05)
-    ticks = (0, 0.25, 0.5, 0.75, 1)
-    style.set_tick_names(axes, "y", ticks, [f"{100 * tick:.0f} %" for tick in ticks])
-    style.set_tick_names(axes, "x", range(len(rows)), [_name(row) for row in rows], fontsize=style.SMALL)
-    room = max(0.0, 3.0 - len(rows)) / 2  # one bar alone is no wall
-    axes.set_xlim(-0.6 - room, len(rows) - 0.4 + room)
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="y", color=style.GRID, linewidth=0.8)
-    for place, row in enumerate(rows):
-        number = row["num_images"]
-        style.write(
-            axes,
-            place,
-            -0.11,
-            f"{number:,} image" if number == 1 else f"{number:,} images",
-            ha="center",
-            va="top",
-            fontsize=style.SMALL,
-            color=style.MUTED,
-            transform=axes.get_xaxis_transform(),
-        )

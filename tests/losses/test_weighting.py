@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anysize.errors import DataError, UsageError
-from anysize.losses import WEIGHTINGS, class_weights_from_counts, create_loss
+from anysize.losses import WEIGHTINGS, class_weights_from_counts, create_loss, parse_class_weights
 
 
 def test_median_frequency() -> None:
@@ -42,3 +42,14 @@ def test_what_is_refused(counts: list[int], scheme: str, kind: type[Exception], 
         class_weights_from_counts(counts, scheme)
     assert str(caught.value) == message
     assert type(caught.value) is kind
+
+
+def test_words_are_a_scheme_or_numbers_however_they_are_joined() -> None:
+    assert parse_class_weights(()) is None
+    assert parse_class_weights(("sqrt",)) == "sqrt"
+    for words in (("1", "2", "0.5"), ("1,2,0.5",), ("1,", "2,", "0.5")):
+        assert parse_class_weights(words) == (1.0, 2.0, 0.5)
+    with pytest.raises(UsageError) as caught:
+        parse_class_weights(("1", "heavy"))
+    assert caught.value.message == ("--class-weights is 1 heavy; it must be balanced, none, sqrt or one number a class")
+    assert caught.value.hint == "--class-weights balanced"

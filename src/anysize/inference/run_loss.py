@@ -5,7 +5,7 @@ from typing import Any
 
 from anysize.console import Console
 from anysize.inference.evaluation_data import EvaluationData
-from anysize.losses import WEIGHTINGS, Objective, class_weights_from_counts, create_objective
+from anysize.losses import Objective, class_weights_from_counts, create_objective, parse_class_weights
 
 __all__ = ["loss_of_run"]
 
@@ -39,12 +39,11 @@ def loss_of_run(data: EvaluationData, classes: Sequence[str], console: Console) 
 
 
 def _weights(given: tuple[Any, ...], data: EvaluationData, classes: Sequence[str]) -> tuple[float, ...] | None:
-    if not given:
-        return None
-    if given[0] not in WEIGHTINGS:
-        return tuple(float(weight) for weight in given)
+    asked = parse_class_weights([str(word) for word in given])
+    if not isinstance(asked, str):
+        return asked
     census = data.source.train_census
     if not data.own or census is None:
         return None
     counts = dict(zip(data.source.classes, census.class_pixels.tolist(), strict=True))
-    return class_weights_from_counts([counts.get(name, 0) for name in classes], given[0])
+    return class_weights_from_counts([counts.get(name, 0) for name in classes], asked)

@@ -5,7 +5,7 @@ from anysize.losses.objective import Objective, Term, create_objective
 from anysize.losses.registry import Loss, create_loss, list_losses, loss_options, register_loss
 from anysize.losses.sampling import sample_hardest
 from anysize.losses.sums import LossSum
-from anysize.losses.weighting import WEIGHTINGS, class_weights_from_counts
+from anysize.losses.weighting import WEIGHTINGS, class_weights_from_counts, parse_class_weights
 
 __all__ = [
     "WEIGHTINGS",
@@ -19,6 +19,7 @@ __all__ = [
     "cross_entropy",
     "list_losses",
     "loss_options",
+    "parse_class_weights",
     "register_loss",
     "sample_hardest",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from anysize.errors import DataError, UsageError
 
-__all__ = ["WEIGHTINGS", "class_weights_from_counts"]
+__all__ = ["WEIGHTINGS", "class_weights_from_counts", "parse_class_weights"]
 
 WEIGHTINGS = ("balanced", "none", "sqrt")
 """Schemes of `class_weights_from_counts`."""
@@ -45,3 +45,28 @@ def class_weights_from_counts(counts: Sequence[int], scheme: str = "balanced") -
     median = present[middle] if len(present) % 2 else (present[middle - 1] + present[middle]) / 2
     power = {"balanced": 1.0, "sqrt": 0.5, "none": 0.0}[scheme]
     return tuple((median / number) ** power if number else 1.0 for number in numbers)
+
+
+def parse_class_weights(given: Sequence[str]) -> str | tuple[float, ...] | None:
+    """Return what a list of words asks for: one of `WEIGHTINGS`, or a number a class; None for an empty list.
+
+    >>> parse_class_weights(["balanced"]), parse_class_weights(["1", "2.5"]), parse_class_weights(["1,2.5"])
+    ('balanced', (1.0, 2.5), (1.0, 2.5))
+
+    Args:
+        given: words, or numbers that may be joined by commas.
+
+    Raises:
+        UsageError: neither.
+    """
+    if not given:
+        return None
+    if len(given) == 1 and given[0] in WEIGHTINGS:
+        return given[0]
+    try:
+        return tuple(float(number) for word in given for number in word.split(",") if number)
+    except ValueError:
+        raise UsageError(
+            f"--class-weights is {' '.join(given)}; it must be {', '.join(WEIGHTINGS)} or one number a class",
+            hint="--class-weights balanced",
+        ) from None

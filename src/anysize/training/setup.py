@@ -20,7 +20,7 @@ from anysize.inference.classify import evaluation_plan
 from anysize.inference.device import choose_device
 from anysize.inference.requirements import require_sides
 from anysize.loading import Normalisation, PlanLoader
-from anysize.losses import WEIGHTINGS, class_weights_from_counts, create_objective
+from anysize.losses import class_weights_from_counts, create_objective, parse_class_weights
 from anysize.models import ModelCard, fixed_side, model_from_flags, smallest_side
 from anysize.pairs import parse_pairs
 from anysize.sizes import format_size
@@ -190,20 +190,10 @@ def _criterion(config: TrainConfig, source: DataSource) -> Criterion:
 
 def _class_weights(config: TrainConfig, source: DataSource) -> tuple[float, ...] | None:
     """One weight a class for cross-entropy, as --class-weights says."""
-    if not config.class_weights:
-        return None
-    if len(config.class_weights) == 1 and config.class_weights[0] in WEIGHTINGS:
-        return class_weights_from_counts(_class_counts(source).tolist(), config.class_weights[0])
-    numbers = [number for given in config.class_weights for number in given.split(",") if number]
-    try:
-        weights = tuple(float(number) for number in numbers)
-    except ValueError:
-        raise UsageError(
-            f"--class-weights is {' '.join(config.class_weights)}; it must be {', '.join(WEIGHTINGS)} or one number a "
-            "class",
-            hint="--class-weights balanced",
-        ) from None
-    if len(weights) != len(source.classes):
+    weights = parse_class_weights(config.class_weights)
+    if isinstance(weights, str):
+        return class_weights_from_counts(_class_counts(source).tolist(), weights)
+    if weights is not None and len(weights) != len(source.classes):
         names = ", ".join(source.classes)
         raise UsageError(
             f"--class-weights has {len(weights)} numbers, and there are {len(source.classes)} classes: {names}",

@@ -2,18 +2,47 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from anysize.errors import UsageError
 from anysize.startup import StartupSettings
 
-__all__ = ["BatchOptions", "DeviceOptions", "ForwardOptions", "ImageOptions", "MaskOptions", "require"]
+__all__ = [
+    "BatchOptions",
+    "DeviceOptions",
+    "ForwardOptions",
+    "ImageOptions",
+    "MaskOptions",
+    "RemembersGiven",
+    "require",
+]
 
 
 def require(condition: bool, flag: str, value: object, requirement: str) -> None:
     """Raise a `UsageError` that names the flag, its value and the requirement, unless ``condition`` holds."""
     if not condition:
         raise UsageError(f"--{flag.replace('_', '-')} is {value}; it must be {requirement}")
+
+
+class RemembersGiven:
+    """Options that know which of them were given, rather than left at their defaults; for a dataclass to inherit."""
+
+    def __new__(cls, **given: Any) -> Self:
+        """Remember the names of what was given."""
+        options = object.__new__(cls)
+        object.__setattr__(options, "_given", frozenset(given))
+        return options
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the options that were given."""
+        names: frozenset[str] = self._given  # type: ignore[attr-defined]
+        return names
+
+    def as_given(self, names: frozenset[str]) -> Self:
+        """Say which of the options were given; for a command line, which builds all of them."""
+        object.__setattr__(self, "_given", names)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,28 +7,17 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
 from anysize.config_file import read_config
 from anysize.errors import UsageError
+from anysize.options import RemembersGiven
 
-__all__ = ["CommandLine", "Remembering", "parse"]
+__all__ = ["CommandLine", "parse"]
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class Remembering(Protocol):
-    """Options that know which of them were given, rather than left at their defaults."""
-
-    @property
-    def given(self) -> frozenset[str]:
-        """Their names."""
-
-    def as_given(self, names: frozenset[str]) -> Any:
-        """Say which were given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +58,7 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
             raise
         hint = f"anysize {command} --help shows the options"
         raise UsageError(_without_box(said.getvalue()), hint=hint) from None
-    if isinstance(preset, Remembering):
+    if isinstance(preset, RemembersGiven):
         # The parser has built every option; those that nobody gave are a recipe's to choose.
         flags = _given(kind, arguments)
         # A recipe that is asked for by a flag goes before a file, and any other flag before the recipe.

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from anysize.errors import UsageError
-from anysize.options import DeviceOptions, ForwardOptions, MaskOptions, require
+from anysize.options import DeviceOptions, ForwardOptions, MaskOptions, RemembersGiven, require
 
 __all__ = ["EvalConfig", "PredictConfig"]
 
@@ -39,7 +39,7 @@ class _WeightOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(_WeightOptions, MaskOptions, ForwardOptions, DeviceOptions):
+class EvalConfig(RemembersGiven, _WeightOptions, MaskOptions, ForwardOptions, DeviceOptions):
     """What `anysize eval` does. Options of masks that are not given are those of the run, whatever the data."""
 
     data: Annotated[Path | None, Positional, arg(metavar="[DATA]")] = None
@@ -51,26 +51,9 @@ class EvalConfig(_WeightOptions, MaskOptions, ForwardOptions, DeviceOptions):
     output: Path | None = None
     """Folder for the figures (confusion matrix, accuracy by size) and predictions.csv; by default RUN/eval."""
 
-    def __new__(cls, **given: Any) -> "EvalConfig":
-        """Remember which options were given; the run's own masks have their own."""
-        config = object.__new__(cls)
-        object.__setattr__(config, "_given", frozenset(given))
-        return config
-
     def __post_init__(self) -> None:
         for base in (_WeightOptions, MaskOptions, ForwardOptions, DeviceOptions):
             base.__post_init__(self)
-
-    @property
-    def given(self) -> frozenset[str]:
-        """Names of the options that were given, rather than left at their defaults."""
-        names: frozenset[str] = self._given  # type: ignore[attr-defined]
-        return names
-
-    def as_given(self, names: frozenset[str]) -> "EvalConfig":
-        """Say which of the options were given; for a command line, which builds all of them."""
-        object.__setattr__(self, "_given", names)
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from anysize.losses import cross_entropy
 from anysize.memory.available import available_bytes
 from anysize.memory.peaks import peak_rise
 from anysize.models import fixed_side, has_batch_statistics, smallest_side
-from anysize.ragged import Padding, RaggedBatch, RaggedGroup
+from anysize.ragged import Padding, RaggedBatch, RaggedGroup, together
 
 __all__ = ["MAX_ELEMENTS", "MemoryUse", "Rehearsal", "fit_line", "measure_memory", "most_elements"]
 
@@ -101,7 +101,7 @@ class Rehearsal:
         # What is drawn here must not change what training draws later.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             parts = [self._batch(*canvas) for canvas in canvases]
-            images = parts[0] if len(parts) == 1 else RaggedGroup(parts)
+            images = together(parts)
             del parts
             if not self._training:
                 with torch.inference_mode():

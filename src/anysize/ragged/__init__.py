@@ -4,7 +4,7 @@ import anysize.ragged.normalising.synchronised
 import anysize.ragged.rules  # noqa: F401 - importing the rules registers them
 from anysize.ragged.batch import Padding, RaggedBatch
 from anysize.ragged.each import each_image
-from anysize.ragged.group import RaggedGroup
+from anysize.ragged.group import RaggedGroup, together
 from anysize.ragged.lengths import Length
 from anysize.ragged.registry import register_rule, registered_functions
 from anysize.ragged.verification import VerifyReport, verify
@@ -18,5 +18,6 @@ __all__ = [
     "each_image",
     "register_rule",
     "registered_functions",
+    "together",
     "verify",
 ]

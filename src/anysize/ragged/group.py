@@ -20,7 +20,7 @@ from anysize.ragged.operators import TensorLike
 from anysize.ragged.registry import lookup_rule, refusal
 from anysize.ragged.stacked import StackedBatches
 
-__all__ = ["RaggedGroup"]
+__all__ = ["RaggedGroup", "together"]
 
 
 @dataclass(init=False, repr=False, eq=False)  # as `RaggedBatch` is, and for the same reason
@@ -202,3 +202,8 @@ def _joined(function: Callable[..., Any], group: RaggedGroup, results: list[Any]
     elif all(result is None for result in results):  # written to
         return None
     raise refusal(function, f"a result of type {type(results[0]).__name__} cannot be joined over the group's parts")
+
+
+def together(batches: Sequence[RaggedBatch]) -> RaggedBatch | RaggedGroup:
+    """Return what goes through a network at once: a group, or the one batch itself."""
+    return batches[0] if len(batches) == 1 else RaggedGroup(batches)

@@ -11,7 +11,7 @@ from anysize.data.masks import IGNORED
 from anysize.errors import TrainingError, UsageError
 from anysize.loading import RawBatch
 from anysize.losses import LossSum, Objective, sample_hardest
-from anysize.ragged import RaggedBatch, RaggedGroup
+from anysize.ragged import RaggedBatch, RaggedGroup, together
 from anysize.stepping.sums import StepSums
 
 __all__ = ["Criterion", "Targets", "count_right", "targets_of"]
@@ -126,7 +126,7 @@ def targets_of(group: Sequence[RawBatch], device: torch.device) -> Targets:
     maps = [found for found in labels if isinstance(found, RaggedBatch)]
     if not maps:
         return torch.cat([found for found in labels if isinstance(found, Tensor)])
-    return maps[0] if len(maps) == 1 else RaggedGroup(maps)
+    return together(maps)
 
 
 def count_right(logits: Any, targets: Targets) -> tuple[int, int]:

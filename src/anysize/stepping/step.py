@@ -10,7 +10,7 @@ from torch import nn
 from anysize.errors import NonFiniteLossError, TrainingError
 from anysize.loading import Normalisation, RawBatch
 from anysize.memory import Undo, attempt, free_memory
-from anysize.ragged import RaggedGroup
+from anysize.ragged import together
 from anysize.stepping.criterion import Criterion, targets_of
 from anysize.stepping.passes import Passes
 from anysize.stepping.sums import StepSums
@@ -58,7 +58,7 @@ def train_step(
 
     def run(group: list[RawBatch]) -> StepSums:
         parts = [normalisation(raw, device, channels_last=channels_last) for raw in group]
-        output = model(parts[0] if len(parts) == 1 else RaggedGroup(parts))
+        output = model(together(parts))
         loss, done = criterion.judge(output, targets_of(group, device), divisors)
         if not loss.requires_grad:
             raise TrainingError(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from tyro.conf import Positional, arg
 
-from anysize.options import BatchOptions, DeviceOptions, ImageOptions, MaskOptions, require
+from anysize.options import BatchOptions, DeviceOptions, ImageOptions, MaskOptions, RemembersGiven, require
 from anysize.pairs import parse_pairs
 from anysize.training.options import AugmentOptions, LossOptions, OptimizerOptions
 
@@ -17,7 +17,14 @@ __all__ = ["TrainConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(
-    BatchOptions, ImageOptions, MaskOptions, AugmentOptions, LossOptions, OptimizerOptions, DeviceOptions
+    RemembersGiven,
+    BatchOptions,
+    ImageOptions,
+    MaskOptions,
+    AugmentOptions,
+    LossOptions,
+    OptimizerOptions,
+    DeviceOptions,
 ):
     """What `train` does; every field is a flag of ``anysize train``."""
 
@@ -64,12 +71,6 @@ class TrainConfig(
     tensorboard: bool = True
     """Write TensorBoard event files into the run folder."""
 
-    def __new__(cls, **given: Any) -> Self:
-        """Remember which options were given, for a recipe to leave alone."""
-        config = object.__new__(cls)
-        object.__setattr__(config, "_given", frozenset(given))
-        return config
-
     def __post_init__(self) -> None:
         for base in (
             BatchOptions, ImageOptions, MaskOptions, AugmentOptions, LossOptions, OptimizerOptions, DeviceOptions
@@ -85,17 +86,6 @@ class TrainConfig(
             require(0 < value < math.inf, "std", value, "greater than 0")
         parse_pairs("model-kwargs", self.model_kwargs)
 
-    @property
-    def given(self) -> frozenset[str]:
-        """Names of the options that were given, rather than left at their defaults."""
-        names: frozenset[str] = self._given  # type: ignore[attr-defined]
-        return names
-
     def changed(self, **values: Any) -> Self:
         """Return the options with some changed, which then count as given; what nobody gave stays a recipe's."""
         return dataclasses.replace(self, **values).as_given(self.given | frozenset(values))
-
-    def as_given(self, names: frozenset[str]) -> Self:
-        """Say which of the options were given; for a command line, which builds all of them."""
-        object.__setattr__(self, "_given", names)
-        return self

@@ -14,9 +14,10 @@ from anysize.data import ImageDataset
 from anysize.data.patches import PatchDataset
 from anysize.loading import Normalisation, PlanLoader
 from anysize.models.group_norm import with_group_norm
-from anysize.ragged import RaggedGroup
+from anysize.ragged import together
 from anysize.stepping.batch_norm import apply_policy, batch_norms, frozen_layers, single_value_layers
 from anysize.stepping.batch_norm_guard import BatchNormGuard
+from anysize.stepping.passes import Passes
 from anysize.stepping.policy import choose_policy, trained_layers
 from anysize.stepping.recalibration import recalibrate
 from anysize.stepping.stages import Stage, freeze_backbone
@@ -183,16 +184,9 @@ class _Recalibration:
             seed=config.seed,
             multiple_of=config.multiple_of,
         )
+        passes = Passes(config.pixel_limit, together=True)
         for step in self._loader.steps(plan):
-            group: list[Any] = []
-            for raw in step:
-                if group and sum(part.canvas[:, 0].numel() for part in group) + raw.num_canvas > config.pixel_limit:
-                    yield _together(group)
-                    group = []
-                group.append(self._normalisation(raw, self._device, channels_last=config.channels_last))
-            if group:
-                yield _together(group)
-
-
-def _together(group: list[Any]) -> Any:
-    return group[0] if len(group) == 1 else RaggedGroup(group)
+            for group in passes.divide(step):
+                yield together(
+                    [self._normalisation(raw, self._device, channels_last=config.channels_last) for raw in group]
+                )

@@ -1,5 +1,6 @@
 """Watches a run, an epoch at a time, for what goes wrong without an error."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,11 @@ class Watch:
         model = self._setup.model
         if not (set(dict(batch_norms(model))) - set(frozen_layers(model))):
             return None, None
-        raw = self._images()
+        raw = self._images
         found, _ = attempt(lambda: (_loss(self._setup, raw, train=True), _loss(self._setup, raw, train=False)))
         return (None, None) if found is None else found
 
+    @cached_property
     def _images(self) -> RawBatch:
         """The same training images each time, not augmented, on one canvas: as many as the limit of a pass lets in.
 

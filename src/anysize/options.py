@@ -153,9 +153,10 @@ class MaskOptions:
     classes: Path | None = None
     """Text file with the class names of label masks, one a line: line k, from 0, names value k. By default classes.txt,
     labels.txt or class_names.txt beside the images."""
-    ignore_label: int | None = 255
-    """Value in the masks of pixels without a label, beside 255; they count in no loss and no metric. 'None': no
-    value is ignored; where 255 is a class of its own, --mask-values must name it."""
+    ignore_label: int | str | None = 255
+    """Value in the masks of pixels without a label, beside 255, or several of them separated by commas: '11,37'; they
+    count in no loss and no metric. 'None': no value is ignored; where 255 is a class of its own, --mask-values must
+    name it."""
     mask_values: str | None = None
     """Values in the masks, separated by commas, in the order of the classes: '0,255' reads 0 as the first class and 255
     as the second."""
@@ -167,13 +168,17 @@ class MaskOptions:
 
     def __post_init__(self) -> None:
         label = self.ignore_label
-        require(label is None or 0 <= label <= 255, "ignore_label", label, "a value from 0 to 255, or None")
+        if isinstance(label, str) and label.strip().isdecimal():
+            label = int(label)
+            object.__setattr__(self, "ignore_label", label)
+        for value in self.ignore_labels:
+            require(0 <= value <= 255, "ignore_label", label, "a value from 0 to 255, several with commas, or None")
         if self.mask_values is not None and self.mask_palette is not None:
             raise UsageError(
                 "--mask-values and --mask-palette were both given; masks hold either indices or colours",
                 hint="keep --mask-values for masks of numbers, --mask-palette for masks in colour",
             )
-        if self.mask_palette is not None and label not in (None, 255):
+        if self.mask_palette is not None and set(self.ignore_labels) - {255}:
             raise UsageError(
                 f"--ignore-label {label} was given beside --mask-palette; masks in colour hold no values",
                 hint="leave out --ignore-label, and write =ignore behind the colour of pixels without a label",
@@ -184,6 +189,19 @@ class MaskOptions:
                 hint="leave out --reduce-zero-label; values that are not in --mask-values are refused, but for the "
                 "one of --ignore-label",
             )
+
+    @property
+    def ignore_labels(self) -> tuple[int, ...]:
+        """The values of ``ignore_label``, in rising order; none for None."""
+        label = self.ignore_label
+        if label is None:
+            return ()
+        parts = [part.strip() for part in str(label).split(",")]
+        require(
+            all(part.isascii() and part.removeprefix("-").isdigit() for part in parts),
+            "ignore_label", label, "a value from 0 to 255, several with commas, or None",
+        )  # fmt: skip
+        return tuple(sorted({int(part) for part in parts}))
 
     def absolute_paths(self) -> dict[str, Any]:
         """The fields that name files, with absolute paths: ``replace(config, **config.absolute_paths())`` can be read

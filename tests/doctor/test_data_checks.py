@@ -294,7 +294,7 @@ VALUES = index_coding({0: 0, 1: 1, 3: 2, 255: 255}, 3)
             MaskRules(values=(0, 1, 3)),
             "--mask-values 0,1 --ignore-label 3, with one name for each value left where classes are named",
         ),
-        (VALUES, MaskRules(ignore_label=7), "write 255 in place of 3 into the masks: 255 is ignored, too"),
+        (VALUES, MaskRules(ignore_labels=(7,)), "--ignore-label 3,7"),
         (
             MaskCoding(num_classes=3, lookup=(-1,) * 256, colors=(((0, 0, 0), 0), ((9, 9, 9), 1), ((1, 2, 3), 2))),
             MaskRules(),

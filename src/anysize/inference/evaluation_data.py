@@ -212,12 +212,15 @@ def _order(source: DataSource, known: Sequence[str], masks: MaskOptions) -> np.n
 
 
 def _ignoring(unknown: Sequence[str], classes: Sequence[str], coding: MaskCoding, masks: MaskOptions) -> str:
-    """The flag that leaves a single unknown class out, where there is one."""
-    values = [value for value, meaning in enumerate(coding.lookup) if meaning == classes.index(unknown[0])]
-    taken = masks.ignore_label not in (None, IGNORED) or masks.mask_values is not None  # it would undo these
-    if len(unknown) > 1 or len(values) != 1 or coding.colors is not None or taken:
+    """The flag that leaves the unknown classes out, where there is one."""
+    numbers = {classes.index(name) for name in unknown}
+    values = [value for value, meaning in enumerate(coding.lookup) if meaning in numbers]
+    listed = ", ".join(unknown)
+    named = coding.colors is None and masks.mask_values is None  # else the flag would undo what these say
+    if not (named and values) or len(unknown) == len(classes):
         return ""
-    return f"--ignore-label {values[0]} leaves the pixels of {unknown[0]} out of every figure; "
+    labels = ",".join(map(str, sorted({*masks.ignore_labels, *values} - {IGNORED})))
+    return f"--ignore-label {labels} leaves the pixels of {listed} out of every figure; "
 
 
 def _recoded(coding: MaskCoding, order: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int) -> MaskCoding:

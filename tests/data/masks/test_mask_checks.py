@@ -327,7 +327,7 @@ def test_flags_that_cannot_be(flags: dict[str, str], message: str) -> None:
 def test_flags_that_exclude_one_another() -> None:
     with pytest.raises(UsageError, match="--mask-values and --mask-palette were both given"):
         MaskOptions(mask_values="0,1", mask_palette="#000000,#ffffff")
-    with pytest.raises(UsageError, match="--ignore-label is 300; it must be a value from 0 to 255, or None"):
+    with pytest.raises(UsageError, match="--ignore-label is 300; it must be a value from 0 to 255, several with"):
         MaskOptions(ignore_label=300)
 
 

@@ -103,7 +103,10 @@ def test_one_class_of_a_layout_is_enough(tmp_path: Path) -> None:
     assert _load(tmp_path).mask_problems == ()
     _pair(tmp_path, "leftImg8bit/train/ulm/a_leftImg8bit.png", mask.replace("ulm_1", "a"), _mask([0, 77, 99]))
     (problem,) = _problems(tmp_path)
-    assert problem.fix == "take the masks as they were published: no other value means anything there"
+    assert problem.fix == (
+        "--ignore-label 77,99 if those values mean no label; else take the masks as they were published: no other "
+        "value means anything there"
+    )
 
 
 def _documented() -> list[str]:
@@ -125,7 +128,7 @@ def test_an_ignore_label_is_never_void() -> None:
     with pytest.raises(UsageError, match="--ignore-label 2 was given beside --mask-palette"):
         MaskOptions(mask_palette="#000000,#ff0000", ignore_label=2)
     assert mask_rules(MaskOptions(mask_values="0,255")).values == (0, 255)
-    assert mask_rules(MaskOptions(mask_values="0,1", ignore_label=3)).ignore_label == 3
+    assert mask_rules(MaskOptions(mask_values="0,1", ignore_label=3)).ignore_labels == (3,)
     assert mask_rules(MaskOptions(mask_palette="#000000,#ff0000", ignore_label=None)).palette is not None
 
 
@@ -180,6 +183,51 @@ def test_an_ignore_label_beside_the_zero_label(tmp_path: Path) -> None:
     assert any("'class 2' keeps its place" in note for note in source.notes)
     with pytest.raises(DataError, match="there is no other class"):
         _load(_folder(tmp_path / "c", _mask([0, 1]), names="sea"), reduce_zero_label=True, ignore_label=1)
+
+
+def test_several_ignore_labels(tmp_path: Path) -> None:
+    masks = [_mask([0, 1, 2, 3, 4, 255])] * 3
+    named = _folder(tmp_path / "a", *masks, names="sea land tree void edge")
+    source = _load(named, ignore_label="4, 3")  # the names of both are the last
+    assert source.classes == ("sea", "land", "tree")
+    assert source.coding is not None
+    assert source.coding.lookup[:6] == (0, 1, 2, 255, 255, -1)
+    assert [note for note in source.notes if note.endswith("is no class")] == [
+        "'edge', the name of the ignore label 4, is no class",
+        "'void', the name of the ignore label 3, is no class",
+    ]
+    source = _load(named, ignore_label="1,4")
+    assert source.classes == ("sea", "land", "tree", "void")
+    assert source.coding is not None
+    assert source.coding.lookup[:6] == (0, 255, 2, 3, 255, -1)
+    assert source.coding.lookup[255] == 255
+    (note,) = [note for note in source.notes if "lies among" in note]
+    assert note.endswith("; --mask-values 0,2,3 --ignore-label 1,4 numbers the classes without it")
+    coded = _load(named, mask_values="0,2,3", ignore_label="1,4")
+    assert coded.classes == ("sea", "tree", "void")
+    assert coded.coding is not None
+    assert coded.coding.lookup[:6] == (0, 255, 1, 2, 255, -1)
+    holes = [note for note in _load(named, ignore_label="1,2").notes if "--ignore-label" in note]
+    assert holes[0].endswith("; --mask-values 0,3,4 --ignore-label 1,2 numbers the classes without them")
+    with pytest.raises(UsageError, match="--ignore-label 2 is in --mask-values, too") as caught:
+        _load(named, mask_values="0,1,2", ignore_label="2,4")
+    assert (caught.value.hint or "").startswith("--mask-values 0,1 --ignore-label 2,4, or")
+
+
+def test_a_fix_names_all_values_without_a_label(tmp_path: Path) -> None:
+    root = _folder(tmp_path / "a", *[_mask([0, 1, 7, 9])] * 3, names="sea land")
+    (problem,) = _problems(root)
+    assert "--ignore-label 7,9 if those values mean no label" in problem.fix
+    (problem,) = _problems(root, ignore_label=9)
+    assert "--ignore-label 7,9 if that value means no label" in problem.fix
+    assert _load(root, ignore_label="7,9").classes == ("sea", "land")
+
+
+@pytest.mark.parametrize("text", ["11;37", "11,x", "", "11,,37", "-1,3", "256,3"])
+def test_ignore_labels_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="it must be a value from 0 to 255, several with commas, or None"):
+        MaskOptions(ignore_label=text)
+    assert MaskOptions(ignore_label="11") == MaskOptions(ignore_label=11)
 
 
 def test_a_mask_in_color_among_masks_of_indices(tmp_path: Path) -> None:

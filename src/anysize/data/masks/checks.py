@@ -13,6 +13,7 @@ from anysize.data.masks.geometry import size_problems
 from anysize.data.masks.mask_set import MaskSet, counted
 from anysize.data.masks.meaning import classes_of_rows
 from anysize.data.masks.palette import color_text, voc_palette
+from anysize.data.masks.rules import MaskRules
 from anysize.data.masks.smooth import smooth_masks
 
 __all__ = ["mask_problems"]
@@ -20,6 +21,7 @@ __all__ = ["mask_problems"]
 _LOSSY = frozenset({"JPEG", "MPO"})
 _MOST_SHOWN = 12
 _MOST_COLORS = 64
+_MOST_IGNORED = 8  # values that a flag is offered for; more are rather classes
 _VOC_VOID = (224, 224, 192)
 _SAVE_AGAIN = "save the original masks as PNG"
 
@@ -241,26 +243,32 @@ def _fix_beyond(given: MaskSet, rows: list[int], unknown: list[int]) -> str:
         return "values above 255 are no classes (identifiers of objects?); write each pixel's class index, 0 to 254"
     if rules.values is not None:
         longer = ",".join(map(str, (*rules.values, *unknown)))
-        ignore = f", or --ignore-label {unknown[0]} if it means no label" if len(unknown) == 1 else ""
+        ignore = f", or {_ignoring(rules, unknown)}" if len(unknown) <= _MOST_IGNORED else ""
         return f"--mask-values {longer}{ignore}"
     if given.meaning.by_layout:
-        ignore = f"--ignore-label {unknown[0]} if that value means no label; else " if len(unknown) == 1 else ""
+        ignore = f"{_ignoring(rules, unknown)}; else " if len(unknown) <= _MOST_IGNORED else ""
         return f"{ignore}take the masks as they were published: no other value means anything there"
     found = sorted(value for value in _totals(given, rows) if coding.class_of(value) != IGNORED)
     if IGNORED in unknown:
         return _fix_255(given, found)
-    with_255 = [*found, 255] if rules.ignore_label is not None and 255 in _totals(given, rows) else found
+    with_255 = [*found, 255] if rules.ignore_labels and 255 in _totals(given, rows) else found
     fixes = []
     for values in [found] if with_255 == found else [found, with_255]:
         if names is not None and len(values) == len(names.names):
             fixes.append(f"--mask-values {','.join(map(str, values))} if the names are for these values in this order")
-    if len(unknown) == 1:
-        fixes.append(f"--ignore-label {unknown[0]} if that value means no label")
+    if len(unknown) <= _MOST_IGNORED:
+        fixes.append(_ignoring(rules, unknown))
     if names is not None and 0 in found and max(found) == len(names.names):
         fixes.append("--reduce-zero-label if 0 means no label and the names begin with value 1")
     if names is not None and (not fixes or max(found) < 2 * len(names.names)):
         fixes.append(f"a file of {max(found) + 1} names by --classes, if the values are class indices")
     return "; ".join(fixes) or f"--mask-values {','.join(map(str, found))} names the value of each class"
+
+
+def _ignoring(rules: MaskRules, values: list[int]) -> str:
+    """The flag that leaves these values without a label too, and when it is right."""
+    flag = f"--ignore-label {','.join(map(str, sorted({*rules.given_labels, *values})))}"
+    return f"{flag} if {'that value means' if len(values) == 1 else 'those values mean'} no label"
 
 
 def _fix_255(given: MaskSet, found: list[int]) -> str:
@@ -282,7 +290,7 @@ def _sparse(given: MaskSet, rows: list[int]) -> list[MaskProblem]:
         return []
     listed = ",".join(map(str, found))
     fix = f"--mask-values {listed} takes these values as classes"
-    if IGNORED in total and given.rules.ignore_label is not None:
+    if IGNORED in total and given.rules.ignore_labels:
         fix += f" (--mask-values {listed},255 if 255 is one, too)"
     return [
         MaskProblem(

@@ -105,15 +105,10 @@ def _beside_layout(listing: Listing, rules: MaskRules) -> MaskRules:
     return replace(rules, reduce_zero_label=False) if said else rules
 
 
-def _ignored(rules: MaskRules) -> set[int]:
-    """The values without a label: 255 beside the one that was given, but for 'None'."""
-    return set() if rules.ignore_label is None else {IGNORED, rules.ignore_label}
-
-
 def _top_value(rules: MaskRules, facts: Sequence[MaskFacts]) -> int:
     """The highest value 0..254 in the index masks that is not ignored; -1 if there is none. 255 is never the index of a
     class, as there are 255 classes at most."""
-    ignored = sorted(_ignored(rules))
+    ignored = sorted(rules.ignored)
     top = -1
     for fact in facts:
         if not fact.in_color:
@@ -187,7 +182,7 @@ def _in_order_of(names: ClassNames, classes: tuple[str, ...]) -> tuple[str, ...]
 def _from_layout(
     listing: Listing, coding: MaskCoding, rules: MaskRules, names: ClassNames | None
 ) -> tuple[MaskCoding, tuple[str, ...], tuple[str, ...]]:
-    """The layout's own coding; the user may name its classes otherwise, and ignore one more value."""
+    """The layout's own coding; the user may name its classes otherwise, and ignore further values."""
     classes = listing.classes
     if names is not None:
         if len(names.names) != coding.num_classes:
@@ -199,12 +194,12 @@ def _from_layout(
         classes = names.names
     classes = classes or _numbered(coding.num_classes)
     lookup = list(coding.lookup)
-    notes: tuple[str, ...] = ()
-    if rules.ignore_label is not None:
-        label, lookup[rules.ignore_label] = lookup[rules.ignore_label], IGNORED
+    notes: list[str] = []
+    for value in rules.ignore_labels:
+        label, lookup[value] = lookup[value], IGNORED
         if label not in (IGNORED, UNKNOWN):
-            notes = (_hole(rules.ignore_label, classes[label]),)
-    return replace(coding, lookup=tuple(lookup)), classes, notes
+            notes.append(_hole(value, classes[label]))
+    return replace(coding, lookup=tuple(lookup)), classes, tuple(notes)
 
 
 def _hole(value: int, name: str) -> str:
@@ -217,13 +212,12 @@ def _hole(value: int, name: str) -> str:
 def _from_values(
     rules: MaskRules, names: ClassNames | None, top: int
 ) -> tuple[MaskCoding, tuple[str, ...], tuple[str, ...]]:
-    ignored = _ignored(rules)
+    ignored = rules.ignored
     if rules.values is not None:
         meanings = dict.fromkeys(ignored, IGNORED) | {value: label for label, value in enumerate(rules.values)}
         return index_coding(meanings, len(rules.values)), _of_values(names, rules.values), ()
     if rules.reduce_zero_label:
-        given = -1 if rules.ignore_label in (None, IGNORED) else rules.ignore_label
-        classes, notes = _reduced(names, top, max(top, given))
+        classes, notes = _reduced(names, top, max((top, *rules.given_labels)))
         classes, notes = _without_ignored(rules, classes, notes, 1, named=names is not None)
         meanings = {label + 1: label for label in range(len(classes))} | dict.fromkeys(ignored | {0}, IGNORED)
         return index_coding(meanings, len(classes)), classes, notes
@@ -241,27 +235,26 @@ def _from_values(
 def _without_ignored(
     rules: MaskRules, classes: tuple[str, ...], notes: tuple[str, ...], first: int, *, named: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The classes without the ignore label's, if its name is the last; anywhere else it keeps its place, and a note
-    says so. Class 0 has the value ``first``."""
-    label = rules.ignore_label
-    if label is None or not first <= label < first + len(classes):
-        return classes, notes
-    name = printable(classes[label - first])
-    if named and label == first + len(classes) - 1:
+    """The classes without those of the ignore labels whose names are the last; anywhere else one keeps its place, and
+    a note says so. Class 0 has the value ``first``."""
+    labels = [label for label in rules.ignore_labels if first <= label < first + len(classes)]
+    while named and labels and labels[-1] == first + len(classes) - 1:
+        label, name = labels.pop(), printable(classes[-1])
         if len(classes) == 1:
             raise DataError(
                 f"{name!r} is the name of the ignore label {label}, and there is no other class",
                 hint="name all classes, one a line, or give another --ignore-label",
             )
-        return classes[:-1], (*notes, f"{name!r}, the name of the ignore label {label}, is no class")
-    hole = _hole(label, classes[label - first])
-    others = ",".join(str(value) for value in range(len(classes)) if value != label)
-    if first == 0:  # beside --reduce-zero-label two values have no label, which no flag says otherwise
+        classes, notes = classes[:-1], (*notes, f"{name!r}, the name of the ignore label {label}, is no class")
+    holes = [_hole(label, classes[label - first]) for label in labels]
+    if holes and first == 0:  # beside --reduce-zero-label two values have no label, which no flag says otherwise
+        others = ",".join(str(value) for value in range(len(classes)) if value not in labels)
+        listed = ",".join(map(str, rules.given_labels))
         without = (
-            "--reduce-zero-label" if label == 0 and not named else f"--mask-values {others} --ignore-label {label}"
+            "--reduce-zero-label" if labels == [0] and not named else f"--mask-values {others} --ignore-label {listed}"
         )
-        hole += f"; {without} numbers the classes without it"
-    return classes, (*notes, hole)
+        holes[-1] += f"; {without} numbers the classes without {'it' if len(labels) == 1 else 'them'}"
+    return classes, (*notes, *holes)
 
 
 def _of_values(names: ClassNames | None, values: tuple[int, ...]) -> tuple[str, ...]:

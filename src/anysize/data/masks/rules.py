@@ -42,17 +42,27 @@ class MaskRules:
 
     Args:
         names: of ``--classes``; None to look for a file beside the images.
-        ignore_label: value without a label, beside 255; None where no value is ignored.
+        ignore_labels: values without a label, beside 255; none where no value is ignored.
         values: of ``--mask-values``, the value of each class.
         palette: of ``--mask-palette``.
         reduce_zero_label: value 0 is no label, and classes begin at 1.
     """
 
     names: ClassNames | None = None
-    ignore_label: int | None = 255
+    ignore_labels: tuple[int, ...] = (255,)
     values: tuple[int, ...] | None = None
     palette: tuple[PaletteEntry, ...] | None = None
     reduce_zero_label: bool = False
+
+    @property
+    def ignored(self) -> set[int]:
+        """The values without a label: 255 beside those that were given, unless there is none."""
+        return {255, *self.ignore_labels} if self.ignore_labels else set()
+
+    @property
+    def given_labels(self) -> tuple[int, ...]:
+        """The values without a label that the user has named, which 255 need not be."""
+        return tuple(value for value in self.ignore_labels if value != 255)
 
     @property
     def recoded(self) -> bool:
@@ -68,15 +78,16 @@ def mask_rules(options: MaskOptions) -> MaskRules:
             as a class and without a label.
     """
     values = None if options.mask_values is None else _values(options.mask_values)
-    if values is not None and options.ignore_label != 255 and options.ignore_label in values:
-        others = ",".join(str(value) for value in values if value != options.ignore_label)
+    twice = [value for value in options.ignore_labels if value != 255 and value in (values or ())]
+    if values is not None and twice:
+        others = ",".join(str(value) for value in values if value not in twice)
         raise UsageError(
-            f"--ignore-label {options.ignore_label} is in --mask-values, too: a value is a class or has no label",
+            f"--ignore-label {twice[0]} is in --mask-values, too: a value is a class or has no label",
             hint=f"--mask-values {others} --ignore-label {options.ignore_label}, or leave out --ignore-label",
         )
     return MaskRules(
         names=None if options.classes is None else read_class_names(options.classes),
-        ignore_label=options.ignore_label,
+        ignore_labels=options.ignore_labels,
         values=values,
         palette=None if options.mask_palette is None else _palette(options.mask_palette),
         reduce_zero_label=options.reduce_zero_label,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from anysize.data.masks.coding import IGNORED
 from anysize.data.masks.palette import color_text
 from anysize.doctor.data.checks import DataCheck, listed, number
 from anysize.doctor.data.survey import Survey
@@ -110,12 +109,10 @@ def _ignoring(survey: Survey, index: int) -> str:
         colors = [color_text(color) for color, meaning in coding.colors if meaning == index]
         return f"--mask-palette with {', '.join(f'{color}=ignore' for color in colors)}"
     values = [index] if coding is None else [v for v, meaning in enumerate(coding.lookup) if meaning == index]
-    if len(values) != 1 or rules.ignore_label not in (None, IGNORED):
-        return f"write 255 in place of {' and '.join(map(str, values))} into the masks: 255 is ignored, too"
-    flag = f"--ignore-label {values[0]}"
+    flag = f"--ignore-label {','.join(map(str, sorted({*rules.given_labels, *values})))}"
     if rules.values is None:
         return flag
-    others = [str(value) for value in rules.values if value != values[0]]
+    others = [str(value) for value in rules.values if value not in values]
     if len(others) < 2:
         return f"{flag} in place of --mask-values, if the other values are 0, 1, ..."
     return f"--mask-values {','.join(others)} {flag}, with one name for each value left where classes are named"

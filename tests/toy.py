@@ -53,7 +53,7 @@ def quick(data: Path, output: Path | None, **changes: Any) -> TrainConfig:
 
 def table_of(run: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics.csv without what differs from one run to the next: the times."""
-    timed = ("seconds", "images_per_s", "mpx_per_s", "wait_share")
+    timed = ("seconds", "val_seconds", "images_per_s", "mpx_per_s", "wait_share")
     with (run / "metrics.csv").open(newline="") as file:
         return [{name: value for name, value in row.items() if name not in timed} for row in csv.DictReader(file)]
 

@@ -69,8 +69,8 @@ def draw_curves(path: Path, rows: Sequence[Row], *, title: str = "Training", bes
     Args:
         path: the file to write.
         rows: by epoch, each with ``epoch`` and any of ``train_loss``, ``val_loss``, ``train_accuracy``,
-            ``val_accuracy``, ``train_mean_iou``, ``val_mean_iou`` (0..1), ``lr``, ``seconds`` and ``mpx_per_s``;
-            missing values are gaps in a line. Where there is a mean IoU, it is drawn and not the accuracy.
+            ``val_accuracy``, ``train_mean_iou``, ``val_mean_iou`` (0..1), ``lr``, ``seconds``, ``val_seconds`` and
+            ``mpx_per_s``; missing values are gaps in a line. Where there is a mean IoU, it is drawn, not the accuracy.
         title: the heading.
         best: the epoch to mark; :func:`best_epoch` chooses where none is given.
 
@@ -115,9 +115,10 @@ def _subtitle(rows: Sequence[Row], marked: int | None, chosen: Best | None) -> s
         parts.append(f"best: epoch {marked}, {name} {value}")
     elif marked is not None:
         parts.append(f"best: epoch {marked}")
-    seconds = [value for value in column(rows, "seconds") if math.isfinite(value)]
-    if seconds:
-        parts.append(f"{_duration(sum(seconds))} in all")
+    for key, what in (("seconds", "training"), ("val_seconds", "validation")):
+        seconds = [value for value in column(rows, key) if math.isfinite(value)]
+        if seconds:
+            parts.append(f"{_duration(sum(seconds))} of {what}")
     speeds = [value for value in column(rows, "mpx_per_s") if math.isfinite(value)]
     if speeds:
         parts.append(f"{sum(speeds) / len(speeds):.3g} Mpx/s")

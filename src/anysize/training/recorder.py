@@ -24,6 +24,7 @@ _LAST_COLUMNS = (
     Column("padding", "padding_share", ".1%"),
     Column("wait", "wait_share", ".1%"),
     Column("time", "seconds", ".1f"),
+    Column("val time", "val_seconds", ".1f"),
 )
 
 
@@ -79,7 +80,8 @@ class Recorder:
     def write_metrics(self, progress: RunProgress) -> None:
         """Write all rows to metrics.csv."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(progress.rows[0]), lineterminator="\n")
+        names = dict.fromkeys(name for row in progress.rows for name in row)  # a resumed run may be of an older version
+        writer = csv.DictWriter(text, fieldnames=list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(progress.rows)
         write_text(self._folder.metrics, text.getvalue())

@@ -1,6 +1,7 @@
 """`train`: from options to a run folder with trained weights."""
 
 import dataclasses
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -223,10 +224,11 @@ class _Run:
 
     def _finish_epoch(self) -> None:
         """Validate, record the epoch, and keep its weights if they are the best."""
+        started = time.perf_counter()
         self.normalising.end_epoch()
         self.normalising.before_evaluation(images_of(self.setup.train), self.setup.normalisation, self.setup.device)
         results = self._validate()
-        row = self._row(results)
+        row = self._row(results, val_seconds=time.perf_counter() - started)
         if self.config.sched == "plateau" and self.progress.plateau.update(row["val_loss"]):
             lr = self.config.peak_lr * self.progress.plateau.scale
             self.console.say(f"plateau: the learning rate is cut to {lr:.2e}")
@@ -241,7 +243,7 @@ class _Run:
         with self.console.bar("validating", len(self.setup.val)) as bar:
             return self.setup.task.validate(self.setup, self.recorder.previews, bar.advance, self.parts)
 
-    def _row(self, results: Any) -> EpochRow:
+    def _row(self, results: Any, *, val_seconds: float) -> EpochRow:
         sums = self.progress.sums
         return {
             "epoch": self.progress.epoch + 1,
@@ -251,6 +253,7 @@ class _Run:
             **self.setup.task.row(results),
             "lr": self.setup.optimizer.param_groups[-1]["lr"],  # of the head, where the backbone has another
             "seconds": sums.seconds,
+            "val_seconds": val_seconds,
             "images_per_s": sums.num_images / sums.seconds,
             "mpx_per_s": sums.mpx_per_s,
             "padding_share": sums.padding_share,

@@ -73,6 +73,16 @@ def test_a_class_in_validation_only_is_an_error() -> None:
     assert found.found == "1 class is in validation, and without a pixel in training: sky"
 
 
+def test_masks_that_cannot_be_read_say_nothing_about_classes() -> None:
+    beyond = MaskProblem(kind="beyond", severity="error", found="f", expected="e", fix="x")
+    for train, val in ([[800, 800, 0, 0], EVEN], [EVEN, [800, 800, 0, 0]], [[800, 0, 0, 0]] * 2):
+        survey = segments([train] * 20, [val] * 12)
+        assert "classes" in [finding.check for finding in findings(survey)]
+        told = findings(replace(survey, mask_problems=(beyond,)))
+        assert "classes" not in [finding.check for finding in told]
+        assert told[0].check == "mask-beyond"
+
+
 def test_classes_without_a_pixel_or_without_validation() -> None:
     nowhere, unmeasured = findings(segments([[800, 800, 0, 0]] * 20, [[800, 0, 0, 0]] * 12))
     assert nowhere.severity == unmeasured.severity == "warning"

@@ -187,7 +187,7 @@ TRAPS = {
         {"samples": [(image, mask.roll((8, 8), (0, 1))) for image, mask in LARGE]},
         "pairing",
         "masks lie about ",
-        "move the masks by (-",
+        "move the masks 9 px up and 8 px left",
     ),
     "resized bilinearly": (
         lambda: seeded(21),

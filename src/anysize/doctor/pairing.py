@@ -89,8 +89,8 @@ def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str] | None:
     return (
         f"masks lie about {_way(down, 'down', 'up')} and {_way(right, 'right', 'left')} of where their images have "
         f"edges ({num_same} of {len(estimates)} images agree; fit {score:.1f} there, {at_home:.1f} in place)",
-        f"move the masks by ({-down}, {-right}) pixels (down, right), or apply the same crop, padding and resizing to "
-        "image and mask",
+        f"move the masks {_way(-down, 'down', 'up')} and {_way(-right, 'right', 'left')}, or apply the same crop, "
+        "padding and resizing to image and mask",
     )
 
 

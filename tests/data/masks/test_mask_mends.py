@@ -1,6 +1,8 @@
 """Masks that are right and must load, flags that must not be void, and fixes that work when they are typed."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +185,44 @@ def test_an_ignore_label_beside_the_zero_label(tmp_path: Path) -> None:
     assert any("'class 2' keeps its place" in note for note in source.notes)
     with pytest.raises(DataError, match="there is no other class"):
         _load(_folder(tmp_path / "c", _mask([0, 1]), names="sea"), reduce_zero_label=True, ignore_label=1)
+
+
+def test_colors_ask_for_the_names_that_there_are(tmp_path: Path) -> None:
+    levels = np.array([[9, 9, 9], [1, 2, 3], [200, 0, 7]], np.uint8)
+    mask = np.repeat(levels, [2, 9, 5], axis=0)[None].repeat(8, axis=0)  # the class of most pixels is not the first
+    root = _folder(tmp_path / "a", mask, mask, names="sea land tree")
+    (problem,) = _problems(root)
+    flag = _flag(problem, "mask-palette")
+    assert flag == "#010203=?,#c80007=?,#090909=?"
+    assert "with a name of classes.txt in place of each ?, or 'ignore'" in problem.fix
+    with pytest.raises((DataError, UsageError)):
+        _load(root, mask_palette=flag)
+    for name in ("land", "tree", "sea"):
+        flag = flag.replace("?", name, 1)
+    assert _load(root, mask_palette=flag).classes == ("land", "tree", "sea")  # each its own colour
+    unnamed = _folder(tmp_path / "b", mask, mask)
+    (problem,) = _problems(unnamed)
+    assert _flag(problem, "mask-palette") == "#010203,#c80007,#090909"
+    levels = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8)
+    voc = np.repeat(levels, [2, 9, 5], axis=0)[None].repeat(8, axis=0)
+    (problem,) = _problems(_folder(tmp_path / "c", voc, voc, names="sea land tree"))
+    assert _flag(problem, "mask-palette") == "#000000,#800000,#008000"
+
+
+def test_masks_at_another_scale_come_with_the_line_that_mends_them(tmp_path: Path) -> None:
+    root = _folder(tmp_path, *[_mask([0, 1, 2])] * 2)
+    path = root / "masks" / "0.png"
+    with Image.open(path) as small:
+        size = small.size
+        small.resize((2 * size[0], 2 * size[1]), Image.Resampling.NEAREST).save(path)
+    (problem,) = [problem for problem in _problems(root) if problem.kind == "size"]
+    snippet = problem.fix.partition("(from")[2].partition("), or")[0]
+    subprocess.run(
+        [sys.executable, "-c", "from" + snippet], cwd=root, check=True
+    )  # as a reader would paste it, in the folder of the data
+    with Image.open(path) as mended:
+        assert mended.size == size
+    assert _problems(root) == []
 
 
 def test_several_ignore_labels(tmp_path: Path) -> None:

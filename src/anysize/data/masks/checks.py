@@ -12,7 +12,7 @@ from anysize.data.masks.faults import MaskProblem
 from anysize.data.masks.geometry import size_problems
 from anysize.data.masks.mask_set import MaskSet, counted
 from anysize.data.masks.meaning import classes_of_rows
-from anysize.data.masks.palette import color_text, voc_palette
+from anysize.data.masks.palette import Color, color_text, voc_palette
 from anysize.data.masks.rules import MaskRules
 from anysize.data.masks.smooth import smooth_masks
 
@@ -23,6 +23,7 @@ _MOST_SHOWN = 12
 _MOST_COLORS = 64
 _MOST_IGNORED = 8  # values that a flag is offered for; more are rather classes
 _VOC_VOID = (224, 224, 192)
+_VOC_ORDER = {red << 16 | green << 8 | blue: index for index, (red, green, blue) in enumerate(voc_palette(256))}
 _SAVE_AGAIN = "save the original masks as PNG"
 
 
@@ -110,7 +111,7 @@ def _fix_color(given: MaskSet, total: Counter[int], others: list[int]) -> str:
         fixes.append("save the masks in colour as indices, with the values of the others")
     elif len(total) == 1:
         fixes.append("one colour is one class, and two are required: take the masks in which the classes differ")
-    void = {_VOC_VOID[0] << 16 | _VOC_VOID[1] << 8 | _VOC_VOID[2]}
+    void = {_packed(_VOC_VOID)}
     everything = Counter(total)
     for row in others:
         fact, classes = given.facts[row], classes_of_rows(given.facts[row], given.meaning.coding)
@@ -118,22 +119,39 @@ def _fix_color(given: MaskSet, total: Counter[int], others: list[int]) -> str:
         void.update(_keys(fact)[(classes == IGNORED) & ~np.isin(_keys(fact), list(total))].tolist())
     deep = any(bool((given.facts[row].values > 255).any()) for row in others)
     if not deep and len(everything) <= _MOST_COLORS and len(set(everything) - void) >= 2:
-        entries = [color_text(_rgb(color)) + "=ignore" * (color in void) for color in _in_voc_order(everything)]
-        flag = f"--mask-palette '{','.join(entries)}' in the order of the classes, '=ignore' behind what is no label"
-        fixes.append(flag if given.meaning.names is not None else f"{flag}, or '=name' behind each")
+        names = given.meaning.names
+        # Colours in the order of their pixels say nothing about names: each would get another's in silence.
+        behind = "=?" if names is not None and not _has_voc_order(everything) else ""
+        entries = [
+            color_text(_rgb(color)) + ("=ignore" if color in void else behind) for color in _in_voc_order(everything)
+        ]
+        flag = f"--mask-palette '{','.join(entries)}'"
+        if behind:
+            fixes.append(f"{flag} with a name of {names.source} in place of each ?, or 'ignore' for what is no label")
+        else:
+            ordered = f"{flag} in the order of the classes, '=ignore' behind what is no label"
+            fixes.append(ordered if names is not None else f"{ordered}, or '=name' behind each")
     return "; or ".join(fixes)
+
+
+def _packed(color: Color) -> int:
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
 
 
 def _rgb(packed: int) -> tuple[int, int, int]:
     return packed >> 16, packed >> 8 & 255, packed & 255
 
 
+def _has_voc_order(total: Counter[int]) -> bool:
+    """Whether the colours are those of Pascal VOC's palette, so that their order is that of the classes."""
+    return all(color in _VOC_ORDER or color == _packed(_VOC_VOID) for color in total)
+
+
 def _in_voc_order(total: Counter[int]) -> list[int]:
     """Colours of Pascal VOC's palette by their index there; any others by their pixels, most first."""
-    order = {red << 16 | green << 8 | blue: index for index, (red, green, blue) in enumerate(voc_palette(256))}
-    void = _VOC_VOID[0] << 16 | _VOC_VOID[1] << 8 | _VOC_VOID[2]
-    if all(color in order or color == void for color in total):
-        return sorted(total, key=lambda color: order.get(color, 256))
+    if _has_voc_order(total):
+        return sorted(total, key=lambda color: _VOC_ORDER.get(color, 256))
     return [color for color, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))]
 
 

@@ -63,9 +63,12 @@ def _fix_sizes(given: MaskSet, masks: NDArray[np.int64], rows: NDArray[np.int64]
     ratios = given.sizes[rows] / masks[rows]
     alike = np.abs(ratios[:, 0] / ratios[:, 1] - 1).max() < 0.02
     if alike:
+        height, width = given.sizes[rows[0]].tolist()
+        path = given.paths(rows[:1].tolist())[0]
         return (
             "the masks have the shape of their images, at another scale: resize each mask to its image by nearest "
-            "neighbour, or use the images that the masks were drawn on"
+            f"neighbour (from PIL import Image; Image.open({path!r}).resize(({width}, {height}), "
+            f"Image.Resampling.NEAREST).save({path!r})), or use the images that the masks were drawn on"
         )
     return (
         "the masks have another shape than their images, so that a resized mask would not fit: look for the images "

@@ -43,7 +43,9 @@ def _run(survey: Survey) -> Iterator[Finding]:
     empty = _names(survey, (train == 0) & (val == 0))
     only_val = _names(survey, (train == 0) & (val > 0))
     only_train = _names(survey, (train > 0) & (val == 0))
-    if only_val:
+    # Masks that cannot be read as classes have none, and are told already, with what to do.
+    told = any(problem.kind in _OF_CODING and problem.severity == "error" for problem in survey.mask_problems)
+    if only_val and not told:
         yield Finding(
             "classes",
             "error",
@@ -53,8 +55,6 @@ def _run(survey: Survey) -> Iterator[Finding]:
             if survey.has_own_split
             else "label more images that hold them; the split was drawn, and another --val-split draws another one",
         )
-    # Masks that cannot be read as classes have none, and are told already, with what to do.
-    told = any(problem.kind in _OF_CODING and problem.severity == "error" for problem in survey.mask_problems)
     if np.count_nonzero(train) == 1 and not told:
         only = survey.classes[int(np.argmax(train))]
         yield Finding(
@@ -74,7 +74,7 @@ def _run(survey: Survey) -> Iterator[Finding]:
             f"at least one {of} of each class",
             "remove their names if they are not meant; metrics leave them out (they are not counted as 0)",
         )
-    if only_train and survey.part("val") is not None:
+    if only_train and not told and survey.part("val") is not None:
         yield Finding(
             "classes",
             "warning",

@@ -216,6 +216,12 @@ def test_errors(call: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_an_option_that_is_misspelt() -> None:
+    with pytest.raises(UsageError) as caught:
+        create_model("unet", num_classes=2, encoder_widht=0.5)
+    assert caught.value.hint == "did you mean encoder_width?"
+
+
 def test_a_model_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_registry, "_BUILDERS", dict(model_registry._BUILDERS))
 

@@ -126,11 +126,13 @@ def _fix_color(given: MaskSet, total: Counter[int], others: list[int]) -> str:
             color_text(_rgb(color)) + ("=ignore" if color in void else behind) for color in _in_voc_order(everything)
         ]
         flag = f"--mask-palette '{','.join(entries)}'"
-        if behind:
+        ordered = f"{flag} in the order of the classes, '=ignore' behind what is no label"
+        if names is None:
+            fixes.append(f"{ordered}, or '=name' behind each")
+        elif behind:
             fixes.append(f"{flag} with a name of {names.source} in place of each ?, or 'ignore' for what is no label")
         else:
-            ordered = f"{flag} in the order of the classes, '=ignore' behind what is no label"
-            fixes.append(ordered if names is not None else f"{ordered}, or '=name' behind each")
+            fixes.append(ordered)
     return "; or ".join(fixes)
 
 

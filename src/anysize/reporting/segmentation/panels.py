@@ -92,9 +92,17 @@ def error_map(picture: NDArray[np.uint8], truth: NDArray[np.uint8], prediction: 
 
 
 def blend(picture: NDArray[np.uint8], labels: NDArray[np.uint8], colors: Colors) -> NDArray[np.uint8]:
-    """``(H, W, 3)``: the mask half transparent over the picture, which shows whether they lie on each other."""
-    mixed = (picture.astype(np.uint16) + color_labels(labels, colors)) // 2
-    return mixed.astype(np.uint8)
+    """``(H, W, 3)``: the mask half transparent over the picture, which shows whether they lie on each other.
+
+    Borders between classes are lines of the full colour: they are what should run along the picture's edges.
+    """
+    colored = color_labels(labels, colors)
+    mixed = ((picture.astype(np.uint16) + colored) // 2).astype(np.uint8)
+    border = np.zeros(labels.shape, dtype=bool)
+    border[1:] |= labels[1:] != labels[:-1]
+    border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    mixed[border] = colored[border]
+    return mixed
 
 
 def rgb(color: str) -> tuple[int, int, int]:

@@ -200,17 +200,7 @@ def _mark(axes: Axes, epochs: Sequence[float], values: Sequence[float], marked: 
     axes.axvline(marked, color=style.ACCENT, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
     value = values[list(epochs).index(marked)]
     if math.isfinite(value):
-        axes.plot(
-            [marked],
-            [value],
-            marker="o",
-            markersize=10,
-            markerfacecolor="none",
-            markeredgecolor=style.ACCENT,
-            markeredgewidth=1.8,
-            zorder=5,
-            clip_on=False,
-        )
+        style.ring(axes, marked, value)
 
 
 def _draw_rate(axes: Axes, epochs: Sequence[float], rates: Sequence[float], marked: int | None) -> None:

@@ -144,16 +144,7 @@ def _mark_suggestion(
     if known.any():
         value = float(np.interp(math.log(suggestion), np.log(np.asarray(rates)[known]), smooth[known]))
         if limits[0] <= value <= limits[1]:
-            axes.plot(
-                [suggestion],
-                [value],
-                marker="o",
-                markersize=10,
-                markerfacecolor="none",
-                markeredgecolor=style.ACCENT,
-                markeredgewidth=1.8,
-                zorder=5,
-            )
+            style.ring(axes, suggestion, value)
     right = math.log(suggestion) > (math.log(rates[0]) + math.log(rates[-1])) / 2
     style.write(
         axes,

@@ -36,6 +36,7 @@ __all__ = [
     "add_heading",
     "label",
     "new_figure",
+    "ring",
     "save",
     "set_tick_names",
     "write",
@@ -101,6 +102,21 @@ def add_heading(figure: Figure, title: str, subtitle: str = "", *, left: float =
 def label(axes: Axes, text: str) -> None:
     """What the axes show, above them on the left, where it is read first."""
     axes.set_title(text, loc="left", fontsize=FONT, color=INK, pad=8, parse_math=False, family=families_for(text))
+
+
+def ring(axes: Axes, x: float, y: float) -> None:
+    """Draw a ring around the point of a line that a figure is about."""
+    axes.plot(
+        [x],
+        [y],
+        marker="o",
+        markersize=10,
+        markerfacecolor="none",
+        markeredgecolor=ACCENT,
+        markeredgewidth=1.8,
+        zorder=5,
+        clip_on=False,
+    )
 
 
 def set_tick_names(axes: Axes, axis: str, positions: Iterable[float], names: Iterable[str], **properties: Any) -> None:

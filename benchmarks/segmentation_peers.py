@@ -13,7 +13,8 @@ more in the mean.
 
 Alike in all ways: the network and its first weights, the optimiser, the loss (sum over all pixels of a step that are
 not ignored, over their number), the schedule, flips, scale jitter and colour, the pixels a step (about a million) and
-the pixels of the whole training, and so the number of updates. Each way runs in a process of its own, which reports its
+the pixels of the whole training, and so, nearly, the number of updates. A last batch that is not full is left out of
+the usual ways, and a last step of a single image of the native one, for BatchNorm's sake. Each way runs in a process of its own, which reports its
 peak memory; seconds are those of training alone, without evaluation. The last evaluation is what counts: no epoch is
 chosen by its result.
 
@@ -159,7 +160,9 @@ def train_native(job: Job, data: Data, model: nn.Module) -> dict[str, float]:
             data.train.sizes(epoch), batch_size, max_pixels=MAX_PIXELS, mixing="mixed", seed=job.seed, epoch=epoch,
             multiple_of=8,
         )  # fmt: skip
-        for batches in loader.steps(plan, epoch=epoch):
+        for step, batches in zip(plan.steps, loader.steps(plan, epoch=epoch), strict=True):
+            if step.num_images == 1:  # the last: image-level pooling would give BatchNorm a single value
+                break
             set_lr(optimizer, lr_at(job, seen))
             sums = train_step(
                 model, optimizer, batches, data.normalisation, criterion, device=torch.device("cpu"),

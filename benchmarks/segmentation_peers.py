@@ -14,9 +14,9 @@ more in the mean.
 Alike in all ways: the network and its first weights, the optimiser, the loss (sum over all pixels of a step that are
 not ignored, over their number), the schedule, flips, scale jitter and colour, the pixels a step (about a million) and
 the pixels of the whole training, and so, nearly, the number of updates. A last batch that is not full is left out of
-the usual ways, and a last step of a single image of the native one, for BatchNorm's sake. Each way runs in a process of its own, which reports its
-peak memory; seconds are those of training alone, without evaluation. The last evaluation is what counts: no epoch is
-chosen by its result.
+the usual ways, and a last step of a single image of the native one, for BatchNorm's sake. Each way runs in a process of
+its own, which reports its peak memory; seconds are those of training alone, without evaluation. The last evaluation is
+what counts: no epoch is chosen by its result.
 
     python benchmarks/segmentation_peers.py ../data --output results.json
     python benchmarks/segmentation_peers.py ../data --sets camvid isbi_em --megapixels 60

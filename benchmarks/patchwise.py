@@ -12,7 +12,7 @@ pixel is computed twice or in vain. Each way trains the same number of epochs, i
 so that a busy machine slows all of them alike; the mean IoU over the validation images is measured after each epoch at
 native size, whatever was trained on, and the seconds are those of training alone.
 
-    python benchmarks/patchwise.py ../data/isbi_em ../data/bridge_voc --figure patchwise.png --output results.json
+    python benchmarks/patchwise.py ../data/isbi_em ../data/bridge_voc --epochs 12 4 --figure patchwise.png
 """
 
 import argparse
@@ -55,24 +55,22 @@ def config_of(data: Path, way: str, options: argparse.Namespace, output: Path) -
     return TrainConfig(
         data=data, output=output, model="deeplabv3plus", recipe="none", loss="ce", opt="adamw", lr=options.lr,
         model_kwargs=("encoder=resnet18", "encoder_width=0.5", "channels=64"), batch_size=images,
-        epochs=options.epochs, patience=0, sched="constant", warmup_epochs=0.0, scale=(1.0, 1.0), crop=1.0,
+        epochs=1, patience=0, sched="constant", warmup_epochs=0.0, scale=(1.0, 1.0), crop=1.0,
         color_jitter=0.0, patch_size=options.patch_size, batch_norm="train", preflight=False, tensorboard=False,
         seed=options.seed, workers=1, **changes,
     )  # fmt: skip
 
 
-def run(data: Path, options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+def run(data: Path, epochs: int, options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """The rows of metrics.csv of each way, the ways taking turns epoch by epoch."""
     rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     quiet = Console(quiet=True)
     with tempfile.TemporaryDirectory() as folder:
-        for epoch in range(1, options.epochs + 1):
+        for epoch in range(1, epochs + 1):
             for way in WAYS:
                 run_folder = Path(folder) / way.replace(", ", "-")
                 config = config_of(data, way, options, run_folder)
-                if epoch == 1:
-                    config = dataclasses.replace(config, epochs=1)
-                else:
+                if epoch > 1:
                     config = dataclasses.replace(config, resume=run_folder, output=None, epochs=epoch)
                 result = train(config, console=quiet)
                 row = read_rows(result.run)[-1]
@@ -119,7 +117,7 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]], path: Path) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[12], help="of all data sets, or of each in turn")
     parser.add_argument("--batch-size", type=int, default=4, help="whole images a step")
     parser.add_argument("--patch-size", type=int, default=192)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -128,6 +126,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
+    if len(options.epochs) not in (1, len(options.data)):
+        parser.error(f"--epochs has {len(options.epochs)} numbers for {len(options.data)} data sets")
     torch.set_num_threads(options.threads)
     shown = [Path(argument).name if "/" in argument else argument for argument in sys.argv[1:]]
     header = {
@@ -139,8 +139,8 @@ def main() -> None:
         print(f"# {line}")
     options.image_pixels = {data.name: mean_pixels(data) for data in options.data}
     results = {}
-    for data in options.data:
-        results[data.name] = run(data, options)
+    for place, data in enumerate(options.data):
+        results[data.name] = run(data, options.epochs[place % len(options.epochs)], options)
         if options.output:
             options.output.write_text(json.dumps({**header, "results": results}, indent=1) + "\n")
         if options.figure:

@@ -72,6 +72,8 @@ SETS: dict[str, MaskOptions] = {
 }
 MEGAPIXELS = {"facade_voc": 160.0, "bridge_voc": 240.0, "camvid": 100.0, "isbi_em": 100.0, "water_voc": 200.0}
 """Seen by each training: more where there are more pixels, and so that two cores train all of them in an hour."""
+IDENTITY = ("name", "way", "megapixels", "lr", "seed")
+"""What tells one training from another."""
 WAYS = ("native", "resized", "cropped")
 SIDE = 512
 STEP_PIXELS = 4 * SIDE * SIDE
@@ -317,18 +319,22 @@ def alone(job: Job) -> dict[str, Any]:
     return result
 
 
+def row(one: dict[str, Any]) -> str:
+    return (
+        f"{one['name']:12} {one['way']:8} {one['mean_iou']:9.2%} {one['pixel_accuracy']:9.2%} {one['steps']:8} "
+        f"{one['seen'] / 1e6:9.1f} {one['seconds']:8.1f} {one['seen'] / 1e6 / one['seconds']:6.2f} "
+        f"{one['peak_mib_training']:9.0f}"
+    )
+
+
 def report(results: list[dict[str, Any]]) -> list[str]:
-    lines = [
+    head = (
         f"{'data':12} {'way':8} {'mean IoU':>9} {'pixel acc':>9} {'updates':>8} {'seen Mpx':>9} {'seconds':>8} "
         f"{'Mpx/s':>6} {'peak MiB':>9}"
-    ]
-    for one in results:
-        lines.append(
-            f"{one['name']:12} {one['way']:8} {one['mean_iou']:9.2%} {one['pixel_accuracy']:9.2%} {one['steps']:8} "
-            f"{one['seen'] / 1e6:9.1f} {one['seconds']:8.1f} {one['seen'] / 1e6 / one['seconds']:6.2f} "
-            f"{one['peak_mib_training']:9.0f}"
-        )
-    return [*lines, *verdict(results)]
+    )
+    order = {name: place for place, name in enumerate(SETS)}
+    ranked = sorted(results, key=lambda one: (one["seed"], order[one["name"]], WAYS.index(one["way"])))
+    return [head, *map(row, ranked), *verdict(ranked)]
 
 
 def verdict(results: list[dict[str, Any]]) -> list[str]:
@@ -358,7 +364,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="raw results; trainings that it holds already are not repeated")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
@@ -372,17 +378,22 @@ def main() -> None:
     }
     for line in header.values():
         print(f"# {line}")
-    results = []
+    results: list[dict[str, Any]] = []
+    if options.output and options.output.is_file():
+        results = json.loads(options.output.read_text())["results"]
+    done = {tuple(one[name] for name in IDENTITY) for one in results}
     for seed in options.seeds:
         for name in options.sets:
             for way in options.ways:
                 megapixels = options.megapixels or MEGAPIXELS[name]
                 job = Job(options.data, name, way, megapixels, options.lr, seed, options.threads, options.workers)
+                if tuple(getattr(job, name) for name in IDENTITY) in done:
+                    continue
                 results.append(alone(job))
-                print("\n".join(report(results[-1:])[0 if len(results) == 1 else 1 : 2]), flush=True)
+                print(row(results[-1]), flush=True)
                 if options.output:
                     options.output.write_text(json.dumps({**header, "results": results}, indent=1) + "\n")
-    print("\n".join(verdict(results)))
+    print("\n".join(report(results)))
 
 
 if __name__ == "__main__":

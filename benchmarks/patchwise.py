@@ -7,6 +7,9 @@ For the same network, data, optimiser and pixels a step, three ways to see an im
 * ``patches``: random square crops, as many pixels an epoch as the images have.
 * ``sampled``: whole images, and a quarter of each image's outputs in the loss: drawn at random, or the hardest.
 
+GroupNorm stands for BatchNorm in all of them: patches come from more images than a step of whole ones has, and the
+comparison would be one of batch statistics.
+
 Long et al. found that whole images converge as fast per update as patches or a sampled loss, and faster in time, as no
 pixel is computed twice or in vain. Each way trains the same number of epochs, in turn with the others, an epoch each,
 so that a busy machine slows all of them alike; the mean IoU over the validation images is measured after each epoch at
@@ -56,7 +59,7 @@ def config_of(data: Path, way: str, options: argparse.Namespace, output: Path) -
         data=data, output=output, model="deeplabv3plus", recipe="none", loss="ce", opt="adamw", lr=options.lr,
         model_kwargs=("encoder=resnet18", "encoder_width=0.5", "channels=64"), batch_size=images,
         epochs=1, patience=0, sched="constant", warmup_epochs=0.0, scale=(1.0, 1.0), crop=1.0,
-        color_jitter=0.0, patch_size=options.patch_size, batch_norm="train", preflight=False, tensorboard=False,
+        color_jitter=0.0, patch_size=options.patch_size, batch_norm="group", preflight=False, tensorboard=False,
         seed=options.seed, workers=1, **changes,
     )  # fmt: skip
 

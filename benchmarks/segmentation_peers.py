@@ -5,7 +5,8 @@ The question: is a network that is trained and answers at native size at least a
 ways, in mean IoU over the data set at the original resolution of the masks, where all have seen as many pixels?
 
 * ``native``: anysize. Images of all sizes as they are, on ragged batches; answers at native size. A step of a million
-  pixels has one to six images, too few for BatchNorm, and ``--batch-norm auto`` takes GroupNorm, as in any run.
+  pixels has two to six images; ``--batch-norm auto`` re-estimates BatchNorm's statistics from 4 on, and takes GroupNorm
+  for fewer, as in any run.
 * ``resized``: each image is resized to 512 x 512, as users of segmentation_models_pytorch do; its logits are
   interpolated to the mask's own size.
 * ``cropped``: windows of 512 x 512 of the image as it is, smaller images padded with zeros and the ignore label;
@@ -60,11 +61,13 @@ from anysize.metrics import ConfusionMatrix
 from anysize.models import create_model
 from anysize.models.group_norm import with_group_norm
 from anysize.options import MaskOptions
+from anysize.ragged import together
 from anysize.stepping import Passes, train_step
 from anysize.stepping.batch_norm import apply_policy
 from anysize.stepping.criterion import Criterion
 from anysize.stepping.optimizers import create_optimizer, set_lr
 from anysize.stepping.policy import choose_policy
+from anysize.stepping.recalibration import recalibrate
 from anysize.stepping.schedules import scheduled_lr
 
 SETS: dict[str, MaskOptions] = {
@@ -132,8 +135,8 @@ def read(job: Job) -> Data:
     return Data(train, val, Normalisation(checked.mean, checked.std), len(source.classes))
 
 
-def network(job: Job, data: Data) -> nn.Module:
-    """DeepLab v3+ on half a ResNet-18: what two cores train in minutes."""
+def network(job: Job, data: Data) -> tuple[nn.Module, str]:
+    """DeepLab v3+ on half a ResNet-18, which two cores train in minutes; and what is done about batch normalisation."""
     model = create_model(
         "deeplabv3plus",
         num_classes=data.num_classes,
@@ -142,13 +145,12 @@ def network(job: Job, data: Data) -> nn.Module:
         encoder_width=0.5,
         channels=64,
     )
-    policy = "train"
+    policy = "group" if job.way.endswith("-gn") else "train"
     if job.way == "native":
-        policy, reason = choose_policy(model, data.train.sizes(0), batch_size=step_images(data), pretrained=False)
-        print(f"# {job.name}: {policy}: {reason}", file=sys.stderr, flush=True)
-    if policy == "group" or job.way.endswith("-gn"):
+        policy, _ = choose_policy(model, data.train.sizes(0), batch_size=step_images(data), pretrained=False)
+    if policy == "group":
         with_group_norm(model)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last), policy
 
 
 def optimizer_of(model: nn.Module, job: Job) -> torch.optim.Optimizer:
@@ -201,6 +203,14 @@ def train_native(job: Job, data: Data, model: nn.Module) -> dict[str, float]:
                 break
         epoch += 1
     return {"seen": seen, "steps": steps, "seconds": seconds, "batch_size": batch_size, "epochs": epoch}
+
+
+def plain_batches(job: Job, data: Data) -> Iterator[Any]:
+    """Training images as they are evaluated, in batches of the training's number of images."""
+    plain = ImageDataset(data.train.table, data.train.channels, coding=data.train.coding, max_side=MAX_SIDE)
+    plan = plan_epoch(plain.sizes(0), step_images(data), max_pixels=MAX_PIXELS, mixing="mixed", seed=job.seed)
+    for batches in PlanLoader(plain, workers=job.workers).steps(plan):
+        yield together([data.normalisation(raw, torch.device("cpu"), channels_last=True) for raw in batches])
 
 
 def evaluate_native(job: Job, data: Data, model: nn.Module) -> ConfusionMatrix:
@@ -315,16 +325,19 @@ def run(job: Job) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     data = read(job)
     torch.manual_seed(job.seed)
-    model = network(job, data)
+    model, policy = network(job, data)
     train, evaluate = (train_native, evaluate_native) if job.seeing == "native" else (train_usual, evaluate_usual)
     found = train(job, data, model)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
+    if policy == "recalibrate":
+        recalibrate(model, plain_batches(job, data))
     matrix = evaluate(job, data, model)
     return {
         **asdict(job),
         "data": Path(job.data).name,
         **found,
+        "policy": policy,
         "mean_iou": matrix.mean_iou,
         "pixel_accuracy": matrix.accuracy,
         "iou": [None if np.isnan(value) else float(value) for value in matrix.iou],

@@ -73,7 +73,7 @@ def build_model(name: str, *, num_classes: int, in_channels: int, options: Mappi
     allowed = [p for p in inspect.signature(builders[name]).parameters if p not in ("num_classes", "in_channels")]
     unknown = sorted(set(options) - set(allowed))
     if unknown:
-        close = difflib.get_close_matches(unknown[0], [*allowed, "num_classes", "in_channels"], n=1)
+        close = difflib.get_close_matches(unknown[0], [*allowed, "num_classes", "in_channels"], n=1, cutoff=0.7)
         raise UsageError(
             f"{name} has no option {', '.join(unknown)}; its options are {', '.join(allowed) or 'none'}",
             hint=f"did you mean {close[0]}?" if close else None,

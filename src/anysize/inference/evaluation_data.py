@@ -219,8 +219,7 @@ def _ignoring(unknown: Sequence[str], classes: Sequence[str], coding: MaskCoding
     named = coding.colors is None and masks.mask_values is None  # else the flag would undo what these say
     if not (named and values) or len(unknown) == len(classes):
         return ""
-    labels = ",".join(map(str, sorted({*masks.ignore_labels, *values} - {IGNORED})))
-    return f"--ignore-label {labels} leaves the pixels of {listed} out of every figure; "
+    return f"{mask_rules(masks).flag_ignoring(values)} leaves the pixels of {listed} out of every figure; "
 
 
 def _recoded(coding: MaskCoding, order: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int) -> MaskCoding:

@@ -287,8 +287,8 @@ def _fix_beyond(given: MaskSet, rows: list[int], unknown: list[int]) -> str:
 
 def _ignoring(rules: MaskRules, values: list[int]) -> str:
     """The flag that leaves these values without a label too, and when it is right."""
-    flag = f"--ignore-label {','.join(map(str, sorted({*rules.given_labels, *values})))}"
-    return f"{flag} if {'that value means' if len(values) == 1 else 'those values mean'} no label"
+    meant = "that value means" if len(values) == 1 else "those values mean"
+    return f"{rules.flag_ignoring(values)} if {meant} no label"
 
 
 def _fix_255(given: MaskSet, found: list[int]) -> str:

@@ -249,9 +249,10 @@ def _without_ignored(
     holes = [_hole(label, classes[label - first]) for label in labels]
     if holes and first == 0:  # beside --reduce-zero-label two values have no label, which no flag says otherwise
         others = ",".join(str(value) for value in range(len(classes)) if value not in labels)
-        listed = ",".join(map(str, rules.given_labels))
         without = (
-            "--reduce-zero-label" if labels == [0] and not named else f"--mask-values {others} --ignore-label {listed}"
+            "--reduce-zero-label"
+            if labels == [0] and not named
+            else f"--mask-values {others} {rules.flag_ignoring(())}"
         )
         holes[-1] += f"; {without} numbers the classes without {'it' if len(labels) == 1 else 'them'}"
     return classes, (*notes, *holes)

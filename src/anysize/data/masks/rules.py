@@ -1,6 +1,7 @@
 """The flags about label masks, read and checked."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,10 @@ class MaskRules:
     def given_labels(self) -> tuple[int, ...]:
         """The values without a label that the user has named, which 255 need not be."""
         return tuple(value for value in self.ignore_labels if value != 255)
+
+    def flag_ignoring(self, values: Iterable[int]) -> str:
+        """The --ignore-label that leaves ``values`` without a label, beside those that were named."""
+        return f"--ignore-label {','.join(map(str, sorted({*self.given_labels, *values})))}"
 
     @property
     def recoded(self) -> bool:

@@ -109,7 +109,7 @@ def _ignoring(survey: Survey, index: int) -> str:
         colors = [color_text(color) for color, meaning in coding.colors if meaning == index]
         return f"--mask-palette with {', '.join(f'{color}=ignore' for color in colors)}"
     values = [index] if coding is None else [v for v, meaning in enumerate(coding.lookup) if meaning == index]
-    flag = f"--ignore-label {','.join(map(str, sorted({*rules.given_labels, *values})))}"
+    flag = rules.flag_ignoring(values)
     if rules.values is None:
         return flag
     others = [str(value) for value in rules.values if value not in values]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["FileProblem", "describe", "printable"]
+__all__ = ["FileProblem", "describe", "listed", "printable"]
 
 _MOST_LISTED = 20
 
@@ -33,6 +33,16 @@ def printable(text: str) -> str:
     'a\\nb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names for a sentence, capped.
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(printable(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def describe(problems: Sequence[FileProblem], *, most: int = _MOST_LISTED) -> str:

@@ -9,7 +9,7 @@ from anysize.config_file import from_mapping, read_mapping
 from anysize.console import Console
 from anysize.data.formats import read_listing
 from anysize.data.masks.rules import NAME_FILES, read_class_names
-from anysize.data.problems import printable
+from anysize.data.problems import listed
 from anysize.errors import UsageError
 from anysize.inference.config import EvalConfig
 from anysize.inference.trained import TrainedNetwork
@@ -99,15 +99,9 @@ def _require_names_of_training(masks: MaskOptions, classes: Sequence[str], path:
     if [name for name in names if name in classes] != list(classes):
         raise UsageError(
             f"the run's {path} names --classes {masks.classes}, which is not as it was in training: it has "
-            f"{_listed(names)}, and the network's classes are {_listed(classes)}",
+            f"{listed(names)}, and the network's classes are {listed(classes)}",
             hint="--classes FILE with one name a line says what the values of the masks are called",
         )
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    """Names for a message, capped."""
-    shown = ", ".join(printable(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _require_same_names(masks: MaskOptions, given: dict[str, Any], data: Path, path: Path) -> None:

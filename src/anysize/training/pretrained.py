@@ -8,6 +8,7 @@ from torch import nn
 
 from anysize.config_file import read_config
 from anysize.console import Console
+from anysize.data.problems import listed
 from anysize.errors import CheckpointError, UsageError
 from anysize.loading import Normalisation
 from anysize.models import ModelCard, find_card, load_weights
@@ -94,13 +95,9 @@ def _require_classes(source: str, classes: tuple[str, ...]) -> None:
     if not isinstance(known, ModelCard) or known.classes == classes:
         return
     raise CheckpointError(
-        f"{source} knows the classes {_listed(known.classes)}; the images have {_listed(classes)}",
+        f"{source} knows the classes {listed(known.classes)}; the images have {listed(classes)}",
         hint="--pretrained-head new",
     )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
 
 
 def _as_flags(hint: str | None) -> str | None:

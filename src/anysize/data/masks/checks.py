@@ -12,7 +12,7 @@ from anysize.data.masks.faults import MaskProblem
 from anysize.data.masks.geometry import size_problems
 from anysize.data.masks.mask_set import MaskSet, counted
 from anysize.data.masks.meaning import classes_of_rows
-from anysize.data.masks.palette import Color, color_text, voc_palette
+from anysize.data.masks.palette import color_text, pack_color, unpack_color, voc_palette
 from anysize.data.masks.rules import MaskRules
 from anysize.data.masks.smooth import smooth_masks
 
@@ -23,7 +23,7 @@ _MOST_SHOWN = 12
 _MOST_COLORS = 64
 _MOST_IGNORED = 8  # values that a flag is offered for; more are rather classes
 _VOC_VOID = (224, 224, 192)
-_VOC_ORDER = {red << 16 | green << 8 | blue: index for index, (red, green, blue) in enumerate(voc_palette(256))}
+_VOC_ORDER = {pack_color(color): index for index, color in enumerate(voc_palette(256))}
 _SAVE_AGAIN = "save the original masks as PNG"
 
 
@@ -83,7 +83,7 @@ def _in_color(given: MaskSet, rows: list[int], others: list[int]) -> list[MaskPr
     too_many = any(given.facts[row].num_values > MOST_VALUES for row in rows) or len(total) > MOST_VALUES
     number = f"more than {MOST_VALUES}" if too_many else f"{len(total)}"
     colors = _in_voc_order(total)
-    shown = _shown([color_text(_rgb(color)) for color in colors])
+    shown = _shown([color_text(unpack_color(color)) for color in colors])
     beside = f" ({len(others)} others are not)" if others else ""
     if too_many or len(total) > _MOST_COLORS:
         fix = (
@@ -111,7 +111,7 @@ def _fix_color(given: MaskSet, total: Counter[int], others: list[int]) -> str:
         fixes.append("save the masks in colour as indices, with the values of the others")
     elif len(total) == 1:
         fixes.append("one colour is one class, and two are required: take the masks in which the classes differ")
-    void = {_packed(_VOC_VOID)}
+    void = {pack_color(_VOC_VOID)}
     everything = Counter(total)
     for row in others:
         fact, classes = given.facts[row], classes_of_rows(given.facts[row], given.meaning.coding)
@@ -123,7 +123,8 @@ def _fix_color(given: MaskSet, total: Counter[int], others: list[int]) -> str:
         # Colours in the order of their pixels say nothing about names: each would get another's in silence.
         behind = "=?" if names is not None and not _has_voc_order(everything) else ""
         entries = [
-            color_text(_rgb(color)) + ("=ignore" if color in void else behind) for color in _in_voc_order(everything)
+            color_text(unpack_color(color)) + ("=ignore" if color in void else behind)
+            for color in _in_voc_order(everything)
         ]
         flag = f"--mask-palette '{','.join(entries)}'"
         ordered = f"{flag} in the order of the classes, '=ignore' behind what is no label"
@@ -136,18 +137,9 @@ def _fix_color(given: MaskSet, total: Counter[int], others: list[int]) -> str:
     return "; or ".join(fixes)
 
 
-def _packed(color: Color) -> int:
-    red, green, blue = color
-    return red << 16 | green << 8 | blue
-
-
-def _rgb(packed: int) -> tuple[int, int, int]:
-    return packed >> 16, packed >> 8 & 255, packed & 255
-
-
 def _has_voc_order(total: Counter[int]) -> bool:
     """Whether the colours are those of Pascal VOC's palette, so that their order is that of the classes."""
-    return all(color in _VOC_ORDER or color == _packed(_VOC_VOID) for color in total)
+    return all(color in _VOC_ORDER or color == pack_color(_VOC_VOID) for color in total)
 
 
 def _in_voc_order(total: Counter[int]) -> list[int]:
@@ -236,7 +228,7 @@ def _keys(fact: MaskFacts) -> NDArray[np.int64]:
 
 
 def _named(given: MaskSet, value: int) -> str:
-    return str(value) if given.meaning.coding.colors is None else color_text(_rgb(value))
+    return str(value) if given.meaning.coding.colors is None else color_text(unpack_color(value))
 
 
 def _expected(given: MaskSet) -> str:
@@ -257,7 +249,7 @@ def _expected(given: MaskSet) -> str:
 def _fix_beyond(given: MaskSet, rows: list[int], unknown: list[int]) -> str:
     coding, rules, names = given.meaning.coding, given.rules, given.meaning.names
     if coding.colors is not None:
-        colors = ",".join(f"{color_text(_rgb(color))}=ignore" for color in unknown[:_MOST_COLORS])
+        colors = ",".join(f"{color_text(unpack_color(color))}=ignore" for color in unknown[:_MOST_COLORS])
         return f"add the colours to --mask-palette; without a label they are '{colors}'"
     if max(unknown) > 255:
         return "values above 255 are no classes (identifiers of objects?); write each pixel's class index, 0 to 254"

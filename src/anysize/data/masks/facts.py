@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anysize.data.masks.values import MaskValues, packed_colors, read_values
+from anysize.data.masks.palette import packed_colors
+from anysize.data.masks.values import MaskValues, read_values
 from anysize.data.pillow import ByteSource, ImageReadError
 
 __all__ = ["MOST_VALUES", "NO_COLOR", "MaskFacts", "pack_facts", "read_facts", "unpack_facts"]

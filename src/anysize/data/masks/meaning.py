@@ -12,7 +12,7 @@ from anysize.data.formats import Listing
 from anysize.data.images import ImageReadError
 from anysize.data.masks.coding import IGNORED, UNKNOWN, MaskCoding, index_coding
 from anysize.data.masks.facts import NO_COLOR, MaskFacts
-from anysize.data.masks.palette import Color, default_palette, voc_palette
+from anysize.data.masks.palette import Color, default_palette, pack_color, voc_palette
 from anysize.data.masks.reading import classes_of_colors
 from anysize.data.masks.rules import IGNORE_NAME, NAME_FILES, ClassNames, MaskRules, PaletteEntry, read_class_names
 from anysize.data.masks.values import read_values
@@ -144,7 +144,7 @@ def _is_named(palette: tuple[PaletteEntry, ...] | None) -> bool:
 
 def _is_genuine_voc(masks: Sequence[str], facts: Sequence[MaskFacts]) -> bool:
     """Palette alone is no proof: many tools write VOC's palette into masks of other classes."""
-    expected = np.array([red << 16 | green << 8 | blue for red, green, blue in voc_palette(256)], np.int64)
+    expected = np.array([pack_color(color) for color in voc_palette(256)], np.int64)
     return bool(facts) and all(
         _VOC_STEM.fullmatch(PurePosixPath(mask).stem)
         and not fact.in_color

@@ -1,8 +1,9 @@
 """Colours of classes, for drawing."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Color", "color_text", "default_palette", "voc_palette"]
+__all__ = ["Color", "color_text", "default_palette", "pack_color", "packed_colors", "unpack_color", "voc_palette"]
 
 Color = tuple[int, int, int]
 """(red, green, blue), each 0..255."""
@@ -36,3 +37,29 @@ def color_text(color: Color) -> str:
     '#8000ff'
     """
     return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def packed_colors(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """(..., 3) colours as one number each: red * 65536 + green * 256 + blue."""
+    wide = pixels.astype(np.int32)
+    packed: NDArray[np.int32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    return packed
+
+
+def pack_color(color: Color) -> int:
+    """One colour as `packed_colors` has it.
+
+    >>> pack_color((1, 2, 3)) == 0x010203
+    True
+    """
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
+
+
+def unpack_color(packed: int) -> Color:
+    """The colour of a number.
+
+    >>> unpack_color(0x010203)
+    (1, 2, 3)
+    """
+    return packed >> 16, packed >> 8 & 255, packed & 255

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS
 from anysize.data.masks.coding import IGNORED, UNKNOWN, MaskCoding
-from anysize.data.masks.palette import color_text
-from anysize.data.masks.values import MaskValues, packed_colors, read_values
+from anysize.data.masks.palette import color_text, packed_colors, unpack_color
+from anysize.data.masks.values import MaskValues, read_values
 from anysize.data.problems import printable
 from anysize.errors import DataError
 
@@ -94,7 +94,7 @@ def _by_color(
     unknown = classes == UNKNOWN
     if unknown.any():
         found = np.unique(packed[unknown])
-        shown = ", ".join(color_text(_unpacked(number)) for number in found[:_MOST_NAMED].tolist())
+        shown = ", ".join(color_text(unpack_color(number)) for number in found[:_MOST_NAMED].tolist())
         more = ", ..." if len(found) > _MOST_NAMED else ""
         raise DataError(
             f"{printable(str(path))} has {int(unknown.sum()):,} pixels of colours that name no class: {shown}{more}",
@@ -114,7 +114,3 @@ def _as_colors(path: Path | str, read: MaskValues) -> NDArray[np.uint8]:
         greys[: len(read.palette)] = read.palette[:256]
     colors: NDArray[np.uint8] = greys[read.values]
     return colors
-
-
-def _unpacked(number: int) -> tuple[int, int, int]:
-    return number >> 16, number >> 8 & 255, number & 255

@@ -10,7 +10,7 @@ from PIL import Image
 from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS
 from anysize.data.pillow import ByteSource, ImageReadError, open_image, orientation_of
 
-__all__ = ["MaskValues", "packed_colors", "read_orientation", "read_values"]
+__all__ = ["MaskValues", "read_orientation", "read_values"]
 
 _Values = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -67,13 +67,6 @@ def read_orientation(path: Path | str | ByteSource, *, max_image_pixels: int = D
     """
     with open_image(path, max_image_pixels=max_image_pixels) as image:
         return orientation_of(image)
-
-
-def packed_colors(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """(..., 3) colours as one number each: red * 65536 + green * 256 + blue."""
-    wide = pixels.astype(np.int32)
-    packed: NDArray[np.int32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
-    return packed
 
 
 def _rawmode(image: Image.Image) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anysize.data.images import ByteSource, ImageReadError
+from anysize.data.masks.palette import packed_colors, unpack_color
 from anysize.data.masks.values import read_values
 from anysize.data.pillow import native_size, open_image, orientation_of
 from anysize.data.pixels import content_channels, decode
@@ -214,11 +215,9 @@ def _counted(stored: NDArray[Any]) -> tuple[tuple[int, int], ...]:
 
 def _colors(stored: NDArray[np.uint8]) -> tuple[tuple[tuple[tuple[int, int, int], int], ...], int]:
     """The most frequent colours with their pixels, and how many there are."""
-    red, green, blue = (stored[..., channel].astype(np.uint32) for channel in range(3))
-    codes, pixels = np.unique(red << 16 | green << 8 | blue, return_counts=True)
+    codes, pixels = np.unique(packed_colors(stored), return_counts=True)
     order = np.argsort(-pixels, kind="stable")[:_MOST_COLORS]
     found = tuple(
-        ((code >> 16, code >> 8 & 255, code & 255), count)
-        for code, count in zip(codes[order].tolist(), pixels[order].tolist(), strict=True)
+        (unpack_color(code), count) for code, count in zip(codes[order].tolist(), pixels[order].tolist(), strict=True)
     )
     return found, len(codes)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anysize.data.masks.coding import IGNORED, UNKNOWN, MaskCoding
-from anysize.data.masks.palette import Color, color_text
+from anysize.data.masks.palette import Color, color_text, packed_colors, unpack_color
 from anysize.data.masks.reading import classes_of_colors
-from anysize.data.masks.values import packed_colors, read_values
+from anysize.data.masks.values import read_values
 
 __all__ = ["MARK", "RawColors"]
 
@@ -59,8 +59,7 @@ class RawColors:
             meanings = classes_of_colors(found, coding.colors)
         for place in np.argsort(-counts, kind="stable").tolist():
             if meanings[place] == UNKNOWN:
-                packed = int(found[place])
-                color = (packed >> 16, packed >> 8 & 255, packed & 255)
+                color = unpack_color(int(found[place]))
                 meanings[place] = self._number(color_text(color), color)
         return meanings[where].reshape(pixels.shape[:2]).astype(np.uint8)
 

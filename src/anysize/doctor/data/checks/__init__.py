@@ -2,15 +2,14 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from anysize.data.problems import printable
 from anysize.doctor.data.survey import Survey
 from anysize.doctor.finding import Finding
 
-__all__ = ["DataCheck", "all_checks", "listed", "number", "share"]
+__all__ = ["DataCheck", "all_checks", "number", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +33,6 @@ def all_checks() -> tuple[DataCheck, ...]:
     modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
     checks: list[DataCheck] = [module.CHECK for module in modules if hasattr(module, "CHECK")]
     return tuple(sorted(checks, key=lambda check: (check.order, check.name)))
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Names for a sentence, capped.
-
-    >>> listed(["a", "b", "c"], 2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(printable(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def number(count: int, noun: str, plural: str | None = None) -> str:

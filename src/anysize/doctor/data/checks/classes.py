@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from anysize.data.masks.palette import color_text
-from anysize.doctor.data.checks import DataCheck, listed, number
+from anysize.data.problems import listed
+from anysize.doctor.data.checks import DataCheck, number
 from anysize.doctor.data.survey import Survey
 from anysize.doctor.finding import Finding
 

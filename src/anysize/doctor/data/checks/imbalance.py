@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from anysize.doctor.data.checks import DataCheck, listed, number, share
+from anysize.data.problems import listed
+from anysize.doctor.data.checks import DataCheck, number, share
 from anysize.doctor.data.survey import Survey
 from anysize.doctor.finding import Finding
 

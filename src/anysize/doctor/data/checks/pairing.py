@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from anysize.doctor.data.checks import DataCheck, listed, number
+from anysize.data.problems import listed
+from anysize.doctor.data.checks import DataCheck, number
 from anysize.doctor.data.survey import Survey
 from anysize.doctor.finding import Finding
 

@@ -15,7 +15,7 @@ pixel is computed twice or in vain. Each way trains the same number of epochs, i
 so that a busy machine slows all of them alike; the mean IoU over the validation images is measured after each epoch at
 native size, whatever was trained on, and the seconds are those of training alone.
 
-    python benchmarks/patchwise.py ../data/isbi_em ../data/bridge_voc --epochs 12 4 --figure patchwise.png
+    python benchmarks/patchwise.py DATA/isbi_em DATA/bridge_voc --epochs 12 4 --batch-size 4 2 --figure patchwise.png
 """
 
 import argparse
@@ -49,10 +49,10 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def config_of(data: Path, way: str, options: argparse.Namespace, output: Path) -> TrainConfig:
+def config_of(data: Path, way: str, batch_size: int, options: argparse.Namespace, output: Path) -> TrainConfig:
     """Alike in all but the way to see an image, and the images of a step: so many that its pixels are alike."""
     changes = WAYS[way]
-    images = options.batch_size
+    images = batch_size
     if changes.get("see") == "patches":
         images *= max(round(options.image_pixels[data.name] / options.patch_size**2), 1)
     return TrainConfig(
@@ -60,11 +60,11 @@ def config_of(data: Path, way: str, options: argparse.Namespace, output: Path) -
         model_kwargs=("encoder=resnet18", "encoder_width=0.5", "channels=64"), batch_size=images,
         epochs=1, patience=0, sched="constant", warmup_epochs=0.0, scale=(1.0, 1.0), crop=1.0,
         color_jitter=0.0, patch_size=options.patch_size, batch_norm="group", preflight=False, tensorboard=False,
-        seed=options.seed, workers=1, **changes,
+        seed=options.seed, workers=options.workers, **changes,
     )  # fmt: skip
 
 
-def run(data: Path, epochs: int, options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+def run(data: Path, epochs: int, batch_size: int, options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """The rows of metrics.csv of each way, the ways taking turns epoch by epoch."""
     rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     quiet = Console(quiet=True)
@@ -72,7 +72,7 @@ def run(data: Path, epochs: int, options: argparse.Namespace) -> dict[str, list[
         for epoch in range(1, epochs + 1):
             for way in WAYS:
                 run_folder = Path(folder) / way.replace(", ", "-")
-                config = config_of(data, way, options, run_folder)
+                config = config_of(data, way, batch_size, options, run_folder)
                 if epoch > 1:
                     config = dataclasses.replace(config, resume=run_folder, output=None, epochs=epoch)
                 result = train(config, console=quiet)
@@ -121,16 +121,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--epochs", type=int, nargs="+", default=[12], help="of all data sets, or of each in turn")
-    parser.add_argument("--batch-size", type=int, default=4, help="whole images a step")
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[4], help="whole images a step; as --epochs")
     parser.add_argument("--patch-size", type=int, default=192)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
-    if len(options.epochs) not in (1, len(options.data)):
-        parser.error(f"--epochs has {len(options.epochs)} numbers for {len(options.data)} data sets")
+    each: dict[str, list[int]] = {"--epochs": options.epochs, "--batch-size": options.batch_size}
+    for flag, numbers in each.items():
+        if len(numbers) not in (1, len(options.data)):
+            parser.error(f"{flag} has {len(numbers)} numbers for {len(options.data)} data sets")
     torch.set_num_threads(options.threads)
     shown = [Path(argument).name if "/" in argument else argument for argument in sys.argv[1:]]
     header = {
@@ -143,7 +146,8 @@ def main() -> None:
     options.image_pixels = {data.name: mean_pixels(data) for data in options.data}
     results = {}
     for place, data in enumerate(options.data):
-        results[data.name] = run(data, options.epochs[place % len(options.epochs)], options)
+        epochs, batch_size = (numbers[place % len(numbers)] for numbers in each.values())
+        results[data.name] = run(data, epochs, batch_size, options)
         if options.output:
             options.output.write_text(json.dumps({**header, "results": results}, indent=1) + "\n")
         if options.figure:

@@ -1,5 +1,8 @@
 """Which policy is chosen, and what is said of it."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -40,7 +43,25 @@ def test_by_images_and_what_is_pretrained(batch_size: int, pretrained: bool, exp
 def test_what_goes_through_at_once_is_what_counts() -> None:
     assert choose_policy(net(), SIZES, batch_size=32, pretrained=False, max_pixels=40 * 50 * 10)[0] == "recalibrate"
     assert choose_policy(net(), SIZES, batch_size=32, pretrained=True, max_pixels=100)[0] == "frozen"
-    assert choose_policy(net(), SIZES[:3], batch_size=32, pretrained=False)[0] == "group"
+    assert choose_policy(net(), SIZES[:1], batch_size=32, pretrained=False)[0] == "group"
+
+
+def test_images_of_different_sizes_are_worth_fewer_of_one_size() -> None:
+    one_size, mixed = [(100, 100)] * 60, [(10, 10)] * 45 + [(300, 300)] * 15
+    areas = np.array([height * width for height, width in mixed], np.float64)
+    draws = np.random.default_rng(0).choice(len(areas), (50_000, 6))
+    values = np.random.default_rng(1).standard_normal(draws.shape)  # of each image: its mean
+    # A mean over pixels, to the first order of a ratio: over the number of pixels that is expected.
+    means = (values * areas[draws]).sum(axis=1) / (6 * areas.mean())
+    policy, reason = choose_policy(net(), mixed, batch_size=6, pretrained=False)
+    said = re.search(r"statistics of 6 images of different sizes, worth ([0-9.]+) of one size", reason)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(values.var() / means.var(), abs=0.1)
+    assert policy == "group"  # 6 of one size would be recalibrated
+    assert "worth" not in choose_policy(net(), one_size, batch_size=8, pretrained=False)[1]
+    assert choose_policy(net(), one_size, batch_size=16, pretrained=True)[0] == "train"
+    assert choose_policy(net(), mixed, batch_size=16, pretrained=True)[0] == "frozen"
+    assert choose_policy(net(), np.array(mixed), batch_size=16, pretrained=True)[0] == "frozen"
 
 
 def test_the_reason_has_the_figures() -> None:

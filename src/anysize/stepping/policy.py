@@ -12,30 +12,37 @@ Measured with ResNet-18 on crops of 256x256 pixels of photos of animals (and of 
 256 times the pixels change it by a fifth; four times the images halve it. So it is about 0.45 over the root of the
 number of images. Only where there is a single position, behind an image-level pooling, is it that of independent
 values: sqrt(2 / (n - 1)).
+
+Images of different sizes are fewer than they seem: in statistics over pixels each counts by its area, and n of them are
+worth n * mean(area)^2 / mean(area^2) images of one size (the effective sample size of Kish 1965, section 11.7). Three
+satellite images of 14 to 2,048 pixels a side are worth 0.6, three photos of facades 2.6.
 """
 
 import copy
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from anysize.stepping.batch_norm import BatchNormPolicy, batch_norms
 
 __all__ = ["ENOUGH_IMAGES", "FEW_IMAGES", "choose_policy", "trained_layers"]
 
-ENOUGH_IMAGES = 16
-"""Images from which on batch statistics are good enough to train with (about 11 % off): Chen et al. 2017 (arXiv
-1706.05587, section 4.1) take 16 for that reason; Wu and He 2018 (table 2) see errors rise below."""
+ENOUGH_IMAGES = 12
+"""Of one size: from so many on batch statistics are good enough to train with (about 13 % off). Chen et al. 2017 (arXiv
+1706.05587, section 4.1) take 16 windows of up to 513 pixels out of images scaled by 0.5 to 2, which are worth 13 to 15
+of one size; Wu and He 2018 (table 2) see errors rise with fewer."""
 
-FEW_IMAGES = 4
-"""Below, a network that starts from random weights has group normalisation: batch normalisation at 2 images makes
-34.7 % errors of ImageNet, group normalisation 24.1 % at any batch size (Wu and He 2018, table 2). At 4 images that
-table favours groups too (27.3 %), after 100 epochs of a million images. Small data sets learn sooner with batches.
-DeepLab v3+ on half a ResNet-18, mean IoU with batches and with groups: 16 road scenes after 120 updates of 4 images
-26.0 and 19.1 %, after 113 of 6 images 34.9 and 19.5 %; satellite images of all sizes, 118 updates of 3 images, 40.6 and
-57.1 % (benchmarks/segmentation_peers.py)."""
+FEW_IMAGES = 2
+"""Of one size: below, a network that starts from random weights has group normalisation: batch normalisation at 2
+images makes 34.7 % errors of ImageNet, group normalisation 24.1 % at any batch size (Wu and He 2018, table 2). At 4
+images that table favours groups too (27.3 %), after 100 epochs of a million images. Small data sets learn sooner with
+batches. DeepLab v3+ on half a ResNet-18, mean IoU with batches and with groups (benchmarks/segmentation_peers.py): road
+scenes, a step worth 5.4 images of one size, 34.9 and 19.5 %; facades, worth 2.6, 33.0 and 28.5 %; bridges, worth 1.6,
+17.4 and 16.3 %; satellite images, worth 0.6, 40.6 and 57.1 % (41.1 % with statistics taken anew)."""
 
 _SPREAD = 0.45
 
@@ -66,22 +73,24 @@ def choose_policy(
     """
     if next(batch_norms(model), None) is None:
         return "train", "the network has no batch normalisation"
-    areas = [(int(height), int(width)) for height, width in sizes]
+    known = np.asarray(sizes if isinstance(sizes, np.ndarray) else list(sizes), np.int64).reshape(-1, 2)
+    areas = known.prod(axis=1).astype(np.float64)
     images = max(1, min(batch_size, len(areas) or batch_size))
-    if max_pixels is not None and areas:
-        mean_area = sum(height * width for height, width in areas) / len(areas)
-        images = max(1, min(images, int(max_pixels // max(mean_area, 1))))
-    found = _told(model, areas, images, in_channels)
+    if max_pixels is not None and len(areas):
+        images = max(1, min(images, int(max_pixels // max(areas.mean(), 1))))
+    worth = images * _evenness(areas)
+    middle = tuple(known[np.argsort(areas, kind="stable")[len(areas) // 2]].tolist()) if len(areas) else None
+    found = _told(model, middle, images, worth, in_channels)
     if head_only:
         return "frozen", f"the backbone stands still in this stage, and so do its statistics ({found})"
-    if images >= ENOUGH_IMAGES:
+    if worth >= ENOUGH_IMAGES:
         return "train", f"{found}, enough for statistics of the batch"
     if pretrained:
         return "frozen", (
-            f"{found}, fewer than the {ENOUGH_IMAGES} images that batch statistics need, and the pretrained statistics "
-            "are of many"
+            f"{found}, fewer than the {ENOUGH_IMAGES} images of one size that batch statistics need, and the "
+            "pretrained statistics are of many"
         )
-    if images >= FEW_IMAGES:
+    if worth >= FEW_IMAGES:
         return "recalibrate", (
             f"{found}, too few for moving averages; nothing is pretrained, so it is trained with, and estimated anew "
             "before each evaluation"
@@ -106,13 +115,20 @@ def trained_layers(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def _told(model: nn.Module, sizes: list[tuple[int, int]], images: int, in_channels: int) -> str:
-    """The figures, in words."""
-    off = f"their variance is off by about {_SPREAD / math.sqrt(images):.0%}"
+def _evenness(areas: NDArray[np.float64]) -> float:
+    """How much of an image of one size an image of these areas is worth; 1 where all are the same."""
+    squares = float((areas**2).mean()) if len(areas) else 0.0
+    return float(areas.mean()) ** 2 / squares if squares else 1.0
+
+
+def _told(model: nn.Module, middle: tuple[int, int] | None, images: int, worth: float, in_channels: int) -> str:
+    """The figures, in words; those of positions for an image of the ``middle`` size."""
+    off = f"their variance is off by about {_SPREAD / math.sqrt(worth):.0%}"
     said = f"statistics of {images} image{'s' * (images != 1)}"
-    if not sizes:
+    if f"{worth:.1f}" != f"{images:.1f}":
+        said += f" of different sizes, worth {worth:.1f} of one size"
+    if middle is None:
         return f"{said} ({off})"
-    middle = sorted(sizes, key=math.prod)[len(sizes) // 2]
     positions = _positions(model, middle, in_channels)
     maps = {name: count for name, count in positions.items() if count > 1}
     if maps:

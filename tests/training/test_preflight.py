@@ -125,7 +125,7 @@ def test_masks_that_are_shifted_on_disk_are_named(tmp_path: Path) -> None:
 def test_too_little_time_is_no_verdict_and_changes_nothing(ready: Setup) -> None:
     before = {name: tensor.clone() for name, tensor in ready.model.state_dict().items()}
     numbers = torch.get_rng_state()
-    report = examine(ready, QUIET, num_images=2, seconds=0.01)
+    report = examine(ready, QUIET, [0, 1], seconds=0.01)
     assert (report.too_slow, report.failed, report.learned) == (True, False, False)
     assert report.seconds < 5
     assert torch.equal(torch.get_rng_state(), numbers)
@@ -156,8 +156,8 @@ def test_the_pixels_are_those_of_training(ready: Setup, monkeypatch: pytest.Monk
     whole = images_of(ready.train)
     train = ImageDataset(whole.table, 3, coding=whole.coding, max_side=40)
     setup = replace(ready, train=train, config=replace(ready.config, max_pixels=5000))
-    examine(setup, QUIET, num_images=2, seconds=5.0)
     chosen = preflight_module._varied(setup, 2)
+    examine(setup, QUIET, chosen, seconds=5.0)
     assert [tuple(mask.shape) for _, mask in asked[0]] == [tuple(train.sizes()[index].tolist()) for index in chosen]
     for (image, mask), index in zip(asked[0], chosen, strict=True):
         pixels, labels = train.load_pair(index)
@@ -196,7 +196,7 @@ def test_a_new_decoder_behind_a_frozen_encoder_is_healthy(
             found[name] = batch_norm.probe(case)
 
     monkeypatch.setattr(preflight_module, "diagnose_learning", probe)
-    examine(setup, QUIET, num_images=2, seconds=30.0)
+    examine(setup, QUIET, [0, 1], seconds=30.0)
     assert found["as handed over"] == []
     assert found["all"][0].found.startswith("9 of 29 frozen batch normalisations have live statistics")
     assert all(parameter.requires_grad for parameter in setup.model.parameters())

@@ -1,6 +1,7 @@
 """Before a long run: can this network learn these data with these options at all, and if not, why?"""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from anysize.models import fixed_side
 from anysize.stepping.batch_norm import frozen_layers
 from anysize.training.handful import load_sample, plain_images
 from anysize.training.learn_config import LearnConfig
+from anysize.training.learn_files import write_learning
 from anysize.training.normalising import Normalising
 from anysize.training.pretrained import trained_with
 from anysize.training.progress import RunProgress
+from anysize.training.run_folder import RunFolder
 from anysize.training.setup import Setup, build_optimizer, set_up
 from anysize.training.source import images_of
 
@@ -36,12 +39,24 @@ _LOOKED_AT = 200  # masks that are asked for their classes
 def diagnose(config: LearnConfig, *, console: Console | None = None) -> LearningReport:
     """Try to learn a handful of the training images, and say what stands in the way; what `anysize doctor learn` does.
 
+    With ``config.output`` the report is left there, and a sheet of what a segmenter answered at the end.
+
     Raises:
         AnysizeError: the data or the options are wrong in themselves.
     """
     console = console or Console()
+    folder = None if config.output is None else RunFolder(config.output)
+    if folder is not None:
+        folder.require_free()
     setup = set_up(config, console)
-    return examine(setup, console, num_images=config.images, seconds=config.seconds)
+    chosen = _varied(setup, config.images)
+    report = examine(setup, console, chosen, seconds=config.seconds)
+    if folder is not None:
+        folder.create()
+        paths = images_of(setup.train).table.paths
+        write_learning(folder, report, setup, [paths[index] for index in chosen])
+        console.say(f"report      {folder.root}")
+    return report
 
 
 def preflight(setup: Setup, console: Console) -> None:
@@ -65,7 +80,7 @@ def preflight(setup: Setup, console: Console) -> None:
         f"preflight: learning a handful of images by heart; it ends after {_SECONDS:.0f} seconds at the latest, with "
         "the step that runs then (--no-preflight leaves it out)"
     )
-    report = examine(setup, console, num_images=_NUM_IMAGES, seconds=_SECONDS)
+    report = examine(setup, console, _varied(setup, _NUM_IMAGES), seconds=_SECONDS)
     lines = report.lines()
     errors = [finding for finding in report.findings if finding.severity == "error"]
     if errors:
@@ -91,15 +106,21 @@ def _require_pairs(setup: Setup) -> None:
         )
 
 
-def examine(setup: Setup, console: Console, *, num_images: int, seconds: float) -> LearningReport:
-    """Put a run's network, loss and optimiser before the probes, with images as training sees them, not augmented."""
+def examine(setup: Setup, console: Console, chosen: Sequence[int], *, seconds: float) -> LearningReport:
+    """Put a run's network, loss and optimiser before the probes, with images as training sees them, not augmented.
+
+    Args:
+        setup: the run.
+        console: where to say what is done.
+        chosen: indices of the training images that are to be learned.
+        seconds: the longest that it may take.
+    """
     config = setup.config
     progress = RunProgress.at_start(setup)
     normalising = Normalising(config, setup.model, progress, console)
     normalising.begin_epoch()
     setup.model.train()
     expected = None if config.pretrained is None else trained_with(config.pretrained)
-    chosen = _varied(setup, num_images)
     images = plain_images(setup, chosen)
     least, most = _sides(setup, len(chosen))
     with console.bar("learning a handful of images", 0):

@@ -82,7 +82,8 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     else:
         preflight(setup, console)
         folder.create()
-    write_config(folder.config, dataclasses.replace(setup.config, resume=None))
+    # Which folder it is says where the file lies; as an option it would have --config begin in the same one.
+    write_config(folder.config, dataclasses.replace(setup.config, resume=None, output=None))
     write_left_out(folder.left_out, setup.left_out)
     write_split(folder.split, [("train", images_of(setup.train).table), ("val", setup.val.table)])
     run = _Run(setup, folder, progress, Recorder(folder, setup, console), console)

@@ -40,6 +40,8 @@ class Case:
     """(N,) or (N, H, W), int64: the class, or `NO_CLASS`."""
     originals: Sequence[Sample]
     """The samples as given."""
+    places: Sequence[int]
+    """Where each was among those given; ones too small beside the others are left out."""
     normalisation: Normalisation | None = None
     """What the images were normalised with."""
     expected: Normalisation | None = None
@@ -50,7 +52,7 @@ class Case:
     """Images of a real training step."""
     was_training: bool = True
     left_out: int = 0
-    """Samples that were too small beside the others."""
+    """How many samples were too small beside the others."""
     figures: dict[str, float] = field(default_factory=dict)
     """What was measured, by name."""
 
@@ -116,7 +118,8 @@ def build_case(
         raise UsageError("there are no samples; some four images with their masks are required")
     first = next(iter(model.parameters()), None)
     device = samples[0][0].device if first is None else first.device
-    kept = _large_enough(samples)
+    places = _large_enough(samples)
+    kept = [samples[place] for place in places]
     if _is_map(kept[0][1]):
         _check_sizes(kept)
     sides = tuple(min(max_side, *(image.shape[axis] for image, _ in kept)) for axis in (1, 2))
@@ -134,6 +137,7 @@ def build_case(
         targets=targets,
         labels=_labels(targets, num_classes, ignore_label),
         originals=kept,
+        places=places,
         was_training=model.training,
         left_out=len(samples) - len(kept),
         **more,
@@ -144,9 +148,9 @@ def _is_map(target: Any) -> bool:
     return isinstance(target, Tensor) and target.dim() >= 2
 
 
-def _large_enough(samples: Sequence[Sample]) -> list[Sample]:
-    kept = [sample for sample in samples if min(sample[0].shape[1:]) >= _MIN_SIDE]
-    return kept if len(kept) >= 2 or len(kept) == len(samples) else list(samples)
+def _large_enough(samples: Sequence[Sample]) -> list[int]:
+    kept = [place for place, (image, _) in enumerate(samples) if min(image.shape[1:]) >= _MIN_SIDE]
+    return kept if len(kept) >= 2 else list(range(len(samples)))
 
 
 def _check_sizes(samples: Sequence[Sample]) -> None:

@@ -16,7 +16,7 @@ from anysize.doctor.learn.overfit import Overfit, overfit
 from anysize.doctor.learn.pace import ENOUGH_STEPS, WHOLE_STEPS, with_fitting_window
 from anysize.doctor.learn.probes import list_probes
 from anysize.doctor.learn.rate import check_rate, is_suspicious, top_lr
-from anysize.doctor.learn.report import LearningReport
+from anysize.doctor.learn.report import Learned, LearningReport
 from anysize.doctor.sweep import SweepResult
 from anysize.doctor.untouched import untouched
 from anysize.models.weights.published import PUBLISHED
@@ -196,6 +196,14 @@ class _Course:
             seconds_wanted=_wanted(run, seconds) if self.too_slow else self.seconds,
             figures=dict(case.figures),
             sweep=self.sweep,
+            handful=()
+            if run is None
+            else tuple(
+                Learned(sample=place, image=image, truth=truth, prediction=prediction)
+                for place, image, truth, prediction in zip(
+                    case.places, case.images, case.labels, run.predictions, strict=True
+                )
+            ),
         )
 
 

@@ -32,7 +32,7 @@ def measure_gap(case: Case) -> list[Finding]:
             module.eval()
     with torch.no_grad():
         logits = case.forward()
-        trained = (float(case.value(logits)), agreement(case, logits)[0])
+        trained = (float(case.value(logits)), agreement(case, case.predictions(logits))[0])
         flags: list[Any] = [(m, m.training) for m in model.modules()]
         model.eval()
         logits = case.forward()
@@ -42,7 +42,7 @@ def measure_gap(case: Case) -> list[Finding]:
         _estimate(case, layers)
         model.eval()
         logits = case.forward()
-        evaluated = (float(case.value(logits)), agreement(case, logits)[0])
+        evaluated = (float(case.value(logits)), agreement(case, case.predictions(logits))[0])
     case.figures.update(
         loss_in_training_mode=trained[0],
         loss_in_evaluation_mode=lagging,

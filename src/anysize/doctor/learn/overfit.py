@@ -35,6 +35,8 @@ class Overfit:
     """How large the first update is beside the weights: median over weight tensors of |change| / |weight|; about 0.001
     is usual, and at 1 nothing is left of what the weights were."""
     seconds: float
+    predictions: Tensor
+    """Of the last step, in the form of `Case.labels`."""
     cut_short: bool = False
     """Whether the clock ended it."""
 
@@ -76,6 +78,7 @@ def overfit(
     losses: list[float] = []
     kappas: list[float] = []
     accuracy, mean_iou, ratio, over = 0.0, 0.0, 0.0, False
+    predictions = torch.empty(0)
     with case.trial(train=True) as model:
         optimizer = case.make_optimizer(model)
         if lr is not None:
@@ -85,7 +88,8 @@ def overfit(
             logits = case.forward()
             value = case.value(logits)
             losses.append(float(value.detach()))
-            kappa, accuracy, mean_iou = agreement(case, logits)
+            predictions = case.predictions(logits)
+            kappa, accuracy, mean_iou = agreement(case, predictions)
             kappas.append(kappa)
             elapsed = time.perf_counter() - started
             over = step + 1 < steps and (elapsed > end or (elapsed > seconds and step + 1 >= least))
@@ -105,6 +109,7 @@ def overfit(
         kappa=sorted(kappas[-3:])[len(kappas[-3:]) // 2],
         update_ratio=ratio,
         seconds=time.perf_counter() - started,
+        predictions=predictions,
         cut_short=over,
     )
 
@@ -126,9 +131,9 @@ def set_top_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * (float(group["lr"]) / largest if largest > 0 else 1.0)
 
 
-def agreement(case: Case, logits: Tensor) -> tuple[float, float, float]:
+def agreement(case: Case, predictions: Tensor) -> tuple[float, float, float]:
     """Return Cohen's kappa, accuracy and mean IoU of predictions and labels; classes in neither do not count."""
-    predicted, labels = case.predictions(logits).flatten(), case.labels.flatten()
+    predicted, labels = predictions.flatten(), case.labels.flatten()
     valid = labels != NO_CLASS
     num_classes = max(case.num_classes, 2)
     pairs = labels[valid] * num_classes + predicted[valid]

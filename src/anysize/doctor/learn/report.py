@@ -4,10 +4,26 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from anysize.doctor.finding import Finding
 from anysize.doctor.sweep import SweepResult
 
-__all__ = ["LearningReport"]
+__all__ = ["Learned", "LearningReport"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """One of the windows that were to be learned, and the answer at the end."""
+
+    sample: int
+    """Which of the samples as given."""
+    image: Tensor
+    """(C, H, W), normalised as it was given."""
+    truth: Tensor
+    """(H, W) int64, or () for a class of the image; -1 where nothing counts."""
+    prediction: Tensor
+    """As ``truth``; of the last step, before its update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +58,8 @@ class LearningReport:
     """What the probes measured, by name."""
     sweep: SweepResult | None = None
     """The sweep of learning rates, where one was made."""
+    handful: tuple[Learned, ...] = ()
+    """What was to be learned, and the answers; empty where it could not be tried."""
 
     @property
     def ok(self) -> bool:

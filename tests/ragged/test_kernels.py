@@ -1,7 +1,10 @@
 """Grouped, dilated convolutions: right gradients in reduced dtypes, whichever kernels the machine has."""
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -208,3 +211,59 @@ def test_a_compiled_graph_holds_the_other_path(monkeypatch: pytest.MonkeyPatch) 
     truth = differentiate(run_2d, [tensor.double() for tensor in tensors])
     laid = [tensor.to(memory_format=CHANNELS_LAST) if tensor.ndim == 4 else tensor for tensor in tensors]
     assert_close(differentiate(compiled, laid), truth)
+
+
+STRIDED = """
+import sys
+import torch
+from torch import nn
+from torch.nn import functional
+from anysize.models.layers import StridedConv2d
+from anysize.ragged import RaggedBatch
+
+ragged, channels, dtype = sys.argv[1] == "ragged", int(sys.argv[2]), getattr(torch, sys.argv[3])
+torch.manual_seed(0)
+torch.set_num_threads(1)
+kind = nn.Conv2d if ragged else StridedConv2d
+for _ in range(6):  # memory that was overwritten shows when it is given back, or used
+    layer = kind(channels, 16, 1, stride=2, bias=False).to(memory_format=torch.channels_last, dtype=dtype)
+    images = torch.randn(4, channels, 80, 100, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(4, 16, 40, 50, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = layer.weight.detach().double().requires_grad_()
+    truth = functional.conv2d(images.double(), weight, stride=2)
+    truth.backward(gradient.double())
+    given = images.requires_grad_()
+    found = layer(RaggedBatch.from_images(given)).canvas if ragged else layer(given)
+    assert torch.allclose(found.double(), truth, rtol=0, atol=0.05 if dtype == torch.bfloat16 else 1e-5)
+    found.backward(gradient)
+    error = (layer.weight.grad.double() - weight.grad).norm() / weight.grad.norm()
+    assert error < (0.01 if dtype == torch.bfloat16 else 1e-5), error
+    assert len([torch.randn(50 + 37 * size) for size in range(60)]) == 60
+print("right")
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "ragged"])
+@pytest.mark.parametrize(("channels", "dtype"), [(3, "float32"), (8, "float32"), (12, "bfloat16"), (16, "float32")])
+def test_a_narrow_strided_1x1_convolution_writes_only_its_own_memory(kind: str, channels: int, dtype: str) -> None:
+    # In a process of its own, which dies of it where torch's own kernel runs.
+    done = subprocess.run([sys.executable, "-c", STRIDED, kind, str(channels), dtype], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "right"), done.stderr
+
+
+@pytest.mark.parametrize("stride", [2, (2, 2), [2, 3], (1, 3), 1])
+@pytest.mark.parametrize("padding", [0, "valid", (0, 0), [0, 0], 1, (0, 1), "same"])
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 3)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_left_out_pixels_change_nothing(stride: Any, padding: Any, kernel: tuple[int, int], groups: int) -> None:
+    if padding == "same" and stride != 1:
+        pytest.skip("torch refuses it")
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, 9, 10), (6, 4 // groups, *kernel), (6,))
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    settings = (stride, padding, 1, groups)
+    found = differentiate(lambda *given: convolve(functional.conv2d, *given, *settings), tensors)
+    for one, other in zip(
+        found, differentiate(lambda *given: functional.conv2d(*given, *settings), tensors), strict=True
+    ):
+        torch.testing.assert_close(one, other)

@@ -1,12 +1,18 @@
-"""Convolutions whose gradients are right: around kernels that answer garbage in silence.
+"""Convolutions whose gradients are right: around kernels that answer garbage in silence, or write where they must not.
 
-Known: oneDNN on a CPU with native bfloat16 returns uninitialised memory as the weight gradient of a depthwise, dilated
+First: oneDNN on a CPU with native bfloat16 returns uninitialised memory as the weight gradient of a depthwise, dilated
 convolution of stride 1 (transposed ones too) that is wider than 28 pixels. The result and the gradient of the input are
 right, so training goes on, with noise for gradients. A channels_last input is affected, and so is an NCHW input as soon
 as the *weight* has channels_last strides, as in any model after ``model.to(memory_format=torch.channels_last)``;
 ``weight.contiguous()`` does not undo that, because with one channel a group both layouts count as contiguous.
 
 What is wrong differs from machine to machine, so it is measured, once a process. `anysize doctor numerics` shows it.
+
+Second: oneDNN writes the weight gradient of a strided 1x1 convolution past the end of its workspace where a
+channels_last canvas has fewer channels than a block of the kernel (16 with AVX-512, 8 with AVX2): a crash, or values
+that belonged to others (https://github.com/uxlfoundation/oneDNN/issues/6035). The shortcut of every narrow ResNet is
+such a convolution. It cannot be measured, as that corrupts memory; so on every CPU the pixels that the stride leaves
+out are dropped first, which is the same arithmetic.
 """
 
 from collections.abc import Callable
@@ -20,6 +26,7 @@ __all__ = ["convolve", "convolve_transposed", "weight_gradient_is_wrong"]
 
 _UNDILATED = (1, (1,), (1, 1), (1, 1, 1))
 _REDUCED = (torch.bfloat16, torch.float16)
+_BLOCK = 16  # channels, the largest that any of oneDNN's kernels has on a CPU
 _LAYOUTS = {
     1: (torch.contiguous_format,),
     2: (torch.contiguous_format, torch.channels_last),
@@ -45,9 +52,14 @@ def convolve(
         function: ``torch.nn.functional.conv1d``, ``conv2d`` or ``conv3d``; the other arguments are its own.
 
     Calls ``function``, except where this machine's kernel for the weight gradient is wrong: there it computes in
-    float32 and rounds the result to the type that ``function`` would have returned.
+    float32 and rounds the result to the type that ``function`` would have returned; or leaves out the pixels that a
+    strided 1x1 convolution does not see.
     """
-    # Nearly every call leaves here: it may cost no more than this line.
+    # Nearly every call leaves here: it may cost no more than these lines.
+    if weight.shape[1] < _BLOCK and _is_strided_pointwise(canvas, weight, stride, padding):
+        steps = (stride,) * (weight.ndim - 2) if isinstance(stride, int) else stride
+        seen = [slice(None, None, step) for step in steps]
+        return function(canvas[:, :, *seen], weight, bias, 1, 0, 1, groups)
     if groups == 1 or not _is_dilated(dilation):
         return function(canvas, weight, bias, stride, padding, dilation, groups)
     reduced = _reduced_dtype(canvas, weight)
@@ -81,6 +93,16 @@ def convolve_transposed(
     if reduced is None or not _goes_round(canvas, weight, reduced, channels_out, groups, transposed=True):
         return function(canvas, weight, bias, stride, padding, output_padding, groups, dilation)
     return _in_float32(function, canvas, weight, bias, (stride, padding, output_padding, groups, dilation), reduced)
+
+
+def _is_strided_pointwise(canvas: Tensor, weight: Tensor, stride: Any, padding: Any) -> bool:
+    """Whether it is a 1x1 convolution that leaves out pixels, on the CPU, whose weight is to have a gradient."""
+    if canvas.device.type != "cpu" or not (weight.requires_grad and torch.is_grad_enabled()):
+        return False
+    if any(length != 1 for length in weight.shape[2:]):
+        return False
+    strided = stride > 1 if isinstance(stride, int) else any(step > 1 for step in stride)
+    return strided and (padding in (0, "valid") or (not isinstance(padding, (int, str)) and not any(padding)))
 
 
 def _is_dilated(dilation: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from anysize.models.encoder import Atrous, Encoder, atrous_plan, initialise, register_encoder, scaled
+from anysize.models.layers import StridedConv2d
 
 __all__ = ["AlignedXception", "Xception41", "Xception65", "Xception71"]
 
@@ -28,7 +29,7 @@ class _ConvNormAct(nn.Module):
         self, layers: _Layers, in_channels: int, out_channels: int, kernel: int, stride: int = 1, relu: bool = True
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+        self.conv = StridedConv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = layers.norm(out_channels)
         self.act = nn.ReLU(inplace=True) if relu else nn.Identity()
 

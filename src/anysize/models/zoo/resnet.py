@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from anysize.models.encoder import Atrous, Encoder, atrous_plan, initialise, register_encoder, scaled
+from anysize.models.layers import StridedConv2d
 
 __all__ = ["Resnet", "Resnet18", "Resnet50"]
 
@@ -23,7 +24,7 @@ class _Layers:
     def conv(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
         """Make a convolution whose output has ceil(size / stride) pixels."""
         padding = kernel // 2 * dilation
-        return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=self.conv_bias)
+        return StridedConv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=self.conv_bias)
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
         return nn.BatchNorm2d(channels, eps=self.norm_eps, momentum=self.norm_momentum)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anysize.models.layers import SameMaxPool2d, SeparableConv2d
+from anysize.models.layers import SameMaxPool2d, SeparableConv2d, StridedConv2d
 from anysize.models.network import Network
 from anysize.models.registry import register_model
 
@@ -75,7 +75,9 @@ class Xception(Network):
         pool = SameMaxPool2d(3, 2) if self.keras_padding else nn.MaxPool2d(3, 2, padding=1)
         self.add_module(f"block{block}_pool", pool)
         # One pixel wide: "same" padding has nothing to add.
-        self.add_module(f"block{block}_residual_conv", nn.Conv2d(channels[0], channels[-1], 1, stride=2, bias=False))
+        self.add_module(
+            f"block{block}_residual_conv", StridedConv2d(channels[0], channels[-1], 1, stride=2, bias=False)
+        )
         self.add_module(f"block{block}_residual_bn", self._norm(channels[-1]))
 
     def _convolve(self, maps: Tensor, name: str) -> Tensor:

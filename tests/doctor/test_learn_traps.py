@@ -307,3 +307,20 @@ def test_nothing_is_said_of_a_healthy_setting(name: str) -> None:
     assert (report.findings, report.learned, report.ok) == ((), True, True), "\n".join(report.lines())
     assert report.losses[-1] < report.losses[0]
     assert report.mean_iou > 0.4
+
+
+def outlined(mask: torch.Tensor) -> torch.Tensor:
+    """Discs of class 2 in an outline of class 1, one pixel wide, on ground of class 0."""
+    disc = (mask == 1).float()[None, None]
+    wide = functional.max_pool2d(disc, 3, 1, 1)
+    return (wide + disc)[0, 0].long()
+
+
+def test_an_outline_is_no_interpolation() -> None:
+    samples = [(image, outlined(mask)) for image, mask in SAMPLES]
+    assert {0, 1, 2} == set(torch.stack([mask for _, mask in samples]).unique().tolist())
+    report = diagnose(seeded(), samples=samples)
+    assert [(found.check, found.severity) for found in report.findings] == [("labels", "warning")], report.lines()
+    assert "class 1 lies between two others" in report.findings[0].found
+    assert report.losses
+    assert not report.failed

@@ -154,7 +154,7 @@ class Normalising:
 
 
 class _Recalibration:
-    """Training images as evaluation sees images: not augmented, in batches as large as those of training."""
+    """Training images as evaluation sees images: whole, not augmented, in batches as large as those of training."""
 
     def __init__(
         self,
@@ -170,6 +170,9 @@ class _Recalibration:
             max_side=config.max_side,
             max_image_pixels=config.max_image_pixels,
         )
+        # A run that sees patches has no room for whole images in a step; without gradients one takes much less.
+        canvases = -(-self._dataset.sizes(0) // config.multiple_of) * config.multiple_of
+        self._max_pixels = max(config.pixel_limit, int(canvases.prod(axis=1).max()))
         self._config, self._normalisation, self._device = config, normalisation, device
         self._loader = PlanLoader(self._dataset, workers=config.workers)
 
@@ -179,12 +182,12 @@ class _Recalibration:
         plan = plan_epoch(
             self._dataset.sizes(0),
             config.batch_size,
-            max_pixels=config.pixel_limit,
+            max_pixels=self._max_pixels,
             mixing="mixed",
             seed=config.seed,
             multiple_of=config.multiple_of,
         )
-        passes = Passes(config.pixel_limit, together=True)
+        passes = Passes(self._max_pixels, together=True)
         for step in self._loader.steps(plan):
             for group in passes.divide(step):
                 yield together(

@@ -1,6 +1,7 @@
 """How far a run is: everything that a checkpoint must hold beside the tensors."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +68,22 @@ class RunProgress:
         return None if self.best_epoch is None else self.rows[self.best_epoch - 1]
 
     def take(self, row: EpochRow) -> bool:
-        """Add the row of a finished epoch; returns whether it is the best: by its metric, then by the lower loss."""
+        """Add the row of a finished epoch; returns whether it is the best: by its metric, then by the lower loss.
+
+        What is no number is worse than any.
+        """
         best = self.best_row
         self.rows.append(row)
-        better = best is None or (row[self.metric], -row["val_loss"]) > (best[self.metric], -best["val_loss"])
+        better = best is None or self._merit(row) > self._merit(best)
         if better:
             self.best_epoch = len(self.rows)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, StepSums()
         return better
+
+    def _merit(self, row: EpochRow) -> tuple[float, float]:
+        worth = (float(row[self.metric]), -float(row["val_loss"]))
+        metric, loss = (-math.inf if math.isnan(value) else value for value in worth)
+        return metric, loss
 
     @property
     def epochs_since_best(self) -> int:

@@ -18,12 +18,16 @@ def _run(survey: Survey) -> Iterator[Finding]:
     void: list[str] = []
     mostly: list[str] = []
     ignored = total = num_masks = 0
+    without: list[tuple[str, tuple[str, ...]]] = []
     for part in survey.parts:
         census, masks = part.census, part.table.masks
         if census is None or masks is None:
             continue
         sizes = census.counts.sum(axis=1, dtype=np.int64) + census.ignored + census.unknown
-        void += [masks[row] for row in np.flatnonzero(census.ignored == sizes)]
+        empty = tuple(masks[row] for row in np.flatnonzero(census.ignored == sizes))
+        if len(empty) == len(masks) > 0:
+            without.append((part.name, empty))
+        void += empty
         mostly += [
             masks[row] for row in np.flatnonzero((census.ignored > MOST_IGNORED * sizes) & (census.ignored < sizes))
         ]
@@ -38,6 +42,16 @@ def _run(survey: Survey) -> Iterator[Finding]:
             tuple(void),
         )
         return
+    for name, masks in without:
+        yield Finding(
+            "ignored",
+            "error",
+            f"every pixel of all {number(len(masks), 'mask')} of {name} is ignored: nothing to "
+            + ("learn" if name == "train" else "judge by"),
+            "labelled pixels in each part",
+            "--ignore-label names the value that has no label; or other images for this part",
+            masks,
+        )
     if total and ignored > MOST_IGNORED * total:
         yield Finding(
             "ignored",

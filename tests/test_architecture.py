@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Each unit imports from the lines above its own, never from beside or below.
 ORDER = (
     {"errors", "extras", "version", "atomic", "cache_folder", "sizes"},
-    {"startup", "config_file", "console", "pairs"},
+    {"startup", "config_file", "console", "pairs", "kernels"},
     {"options"},
     {"ragged", "data", "models"},
     {"batching", "losses", "metrics", "remembered"},

@@ -88,8 +88,9 @@ def test_a_mask_of_another_size_than_its_image_is_refused(table: ImageTable) -> 
         ((80, 122), "resize the mask to 40x61 by nearest neighbour: any other way makes new labels"),
         (
             (61, 40),
-            "one of the two is turned: perhaps the image has an EXIF orientation that whoever drew the mask did not "
-            "see; turn the mask by a quarter",
+            "height and width are exchanged: the mask was transposed (np.transpose undoes it) or turned by a quarter "
+            "(np.rot90), or the image has an EXIF orientation that whoever drew the mask did not see; no size shows "
+            "which, so look at the two",
         ),
     ):
         Image.fromarray(np.zeros(size, np.uint8)).save(mask)

@@ -1,10 +1,11 @@
 """The layouts with label masks: what each takes, leaves out and refuses; listing opens no image."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from anysize.data.formats import Listing, read_listing
+from anysize.data.formats import Listing, all_layouts, read_listing
 from anysize.data.formats.cityscapes import CITYSCAPES
 from anysize.data.masks.coding import IGNORED, UNKNOWN
 from anysize.data.problems import FileProblem
@@ -101,6 +102,95 @@ def test_trainaug_is_used_where_its_masks_are(tmp_path: Path) -> None:
     text = "/JPEGImages/a.jpg /SegmentationClassAug/a.png\n/JPEGImages/c.jpg /SegmentationClassAug/c.png\n"
     (tmp_path / "ImageSets/Segmentation/trainaug.txt").write_text(text)
     assert _pairs(read_listing(tmp_path)) == _pairs(listing)
+
+
+_IN_PLACE = "trainaug.txt (3 images, 3 masks of SegmentationClassAug) is used in place of train.txt (2); "
+_ALONE = "there is no train.txt: trainaug.txt (3 images, 3 masks of SegmentationClassAug) is the list to train on"
+_UNUSED = "lists that are not used: trainval.txt"
+
+
+def _is_drawn(name: str) -> str:
+    return f"there is {name}.txt and no val.txt: the validation images are drawn from it"
+
+
+def _is_rest(name: str, given: str, count: int) -> str:
+    return f"there is no {name}.txt: it is what trainval.txt has beside {given}.txt ({count} images)"
+
+
+@pytest.mark.parametrize(
+    ("given", "train", "val", "notes"),
+    [
+        ("train", "ab", "", [_is_drawn("train")]),
+        ("trainaug", "abc", "", [_ALONE, _is_drawn("trainaug")]),
+        ("trainval", "abd", "", [_is_drawn("trainval")]),
+        ("train trainaug", "abc", "", [_IN_PLACE, _is_drawn("trainaug")]),
+        ("train val", "ab", "d", []),
+        ("train trainval", "ab", "d", [_is_rest("val", "train", 1)]),
+        ("trainaug val", "abc", "d", [_ALONE]),
+        ("trainaug trainval", "abc", "d", [_ALONE, _is_rest("val", "trainaug", 1)]),
+        ("val trainval", "ab", "d", [_is_rest("train", "val", 2)]),
+        ("train trainaug val", "abc", "d", [_IN_PLACE]),
+        ("train trainaug trainval", "abc", "d", [_IN_PLACE, _is_rest("val", "trainaug", 1)]),
+        ("train val trainval", "ab", "d", [_UNUSED]),
+        ("trainaug val trainval", "abc", "d", [_ALONE, _UNUSED]),
+        ("train trainaug val trainval", "abc", "d", [_IN_PLACE, _UNUSED]),
+    ],
+)
+@pytest.mark.parametrize("form", ["{0}", "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png"])
+def test_no_list_of_voc_is_dropped(
+    tmp_path: Path, given: str, train: str, val: str, notes: list[str], form: str
+) -> None:
+    lists = {"train": "a b", "trainaug": "a b c", "val": "d", "trainval": "a b d"}
+    _voc(tmp_path, "a b c d", "a b d", **{name: lists[name] for name in given.split()})
+    _tree(tmp_path, *(f"SegmentationClassAug/{name}.png" for name in "abc"))
+    if "trainaug" in given.split():  # as names, or as the lists of SBD are often passed on
+        file = tmp_path / "ImageSets/Segmentation/trainaug.txt"
+        file.write_text("\n".join(form.format(name) for name in "abc"))
+    listing = read_listing(tmp_path)
+    split = {
+        part: "".join(Path(path).stem for path, _, of in _pairs(listing) if of == part) for part in ("train", "val")
+    }
+    whole = "".join(Path(path).stem for path, _, of in _pairs(listing) if of is None)
+    assert (split["train"] or whole, split["val"]) == (train, val)
+    folder = "SegmentationClassAug" if "trainaug" in given.split() else "SegmentationClass"
+    assert [mask for path, mask, _ in _pairs(listing) if "a.jpg" in path] == [f"{folder}/a.png"]
+    kept = [note for note in listing.notes if not note.endswith("left out, and listed")]
+    assert len(kept) == len(notes)
+    assert all(note.startswith(expected) for note, expected in zip(kept, notes, strict=True)), kept
+
+
+def test_lists_of_voc_that_leave_nothing_to_train_on(tmp_path: Path) -> None:
+    folder = tmp_path / "a/ImageSets/Segmentation"
+    _voc(tmp_path / "a", "a b", val="a")
+    assert _refused(tmp_path / "a") == (
+        f"{folder} has neither train.txt nor trainval.txt; it holds val.txt",
+        "write train.txt",
+    )
+    _voc(tmp_path / "a", "a b", val="a b", trainval="b a")
+    assert _refused(tmp_path / "a") == (
+        f"{folder} has no train.txt, and trainval.txt names no image beside those of val.txt",
+        "write train.txt, or delete val.txt to have a part of trainval.txt drawn for validation",
+    )
+    _voc(tmp_path / "a", "a b", trainaug=" ")
+    assert _refused(tmp_path / "a")[0] == f"{folder / 'trainaug.txt'} is empty"
+
+
+def test_trainaug_without_its_masks_and_without_train(tmp_path: Path) -> None:
+    _voc(tmp_path / "a", "a b c", "a b", trainaug="a c", val="b")
+    assert "  trainaug.txt: c: no such mask in SegmentationClass" in _refused(tmp_path / "a")[0]
+    _voc(tmp_path / "b", "a b c", "a b", trainaug="a c", val="b", trainval="a b")
+    listing = read_listing(tmp_path / "b")
+    assert [(Path(path).stem, split) for path, _, split in _pairs(listing)] == [("a", "train"), ("b", "val")]
+    assert listing.notes[:2] == (
+        "trainaug.txt names 2 images, but 1 files of it are missing or named twice: trainval.txt (2) is used",
+        "there is no train.txt: it is what trainval.txt has beside val.txt (1 images)",
+    )
+
+
+def test_trainval_names_only_what_the_other_list_has(tmp_path: Path) -> None:
+    listing = read_listing(_voc(tmp_path, "a b", train="a b", trainval="b"))
+    assert [split for _, _, split in _pairs(listing)] == [None, None]
+    assert listing.notes == (_is_drawn("train"), _UNUSED)
 
 
 def test_faults_in_the_lists_of_voc_come_in_one_error(tmp_path: Path) -> None:
@@ -226,6 +316,81 @@ def test_ade20k(tmp_path: Path) -> None:
     assert "has 9 rows of 9 different names; ADE20K has 150 classes" in _refused(tmp_path)[0]
 
 
+def _ade20k(root: Path) -> Path:
+    for part, stem in (("training", "ADE_train_0000000"), ("validation", "ADE_val_0000000")):
+        _tree(root, *(f"images/{part}/{stem}{n}.jpg" for n in (1, 2)))
+        _tree(root, *(f"annotations/{part}/{stem}{n}.png" for n in (1, 2)))
+    return root
+
+
+_STRAY = ("Thumbs.db", "readme.txt", "index.html", "._ADE_train_00000001.png", ".DS_Store", "notes")
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("stray", _STRAY)
+def test_files_that_are_no_masks_do_not_hide_ade20k(
+    tmp_path: Path, stray: str, backwards: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _tree(_ade20k(tmp_path), f"annotations/training/{stray}")
+    monkeypatch.setattr(Path, "iterdir", _in_order(stray, last=backwards))
+    listing = read_listing(tmp_path)
+    assert (listing.layout, len(listing.paths)) == ("ade20k", 4)
+    assert listing.coding is not None
+    assert listing.coding.lookup[0] == IGNORED
+    assert listing.coding_notes[0] == "value 0 of the masks is no label, and the classes begin at 1, as in ADE20K"
+
+
+def _in_order(stray: str, *, last: bool) -> Callable[[Path], Iterator[Path]]:
+    """`Path.iterdir` of a file system that gives the stray file first, or last."""
+
+    given = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        return iter(sorted(given(folder), key=lambda path: (path.name == stray) == last))
+
+    return iterdir
+
+
+def test_other_masks_among_those_of_ade20k_are_told(tmp_path: Path) -> None:
+    _tree(_ade20k(tmp_path), "images/training/0.jpg", "annotations/training/0.png")
+    listing = read_listing(tmp_path)
+    assert (listing.layout, len(listing.paths)) == ("ade20k", 5)
+    assert listing.coding_notes[1] == (
+        "1 of 3 masks in annotations/training is not named as ADE20K's are (ADE_train_00000001), and yet read as such"
+    )
+
+
+@pytest.mark.parametrize("layout", ["voc", "cityscapes", "ade20k", "mask_folders", "outside", "csv_masks"])
+def test_litter_changes_nothing(tmp_path: Path, layout: str) -> None:
+    root = tmp_path / "data"
+    if layout == "voc":
+        _voc(root, "a b", train="a", val="b")
+        _tree(root, "SegmentationClassAug/a.png")
+    elif layout == "cityscapes":
+        _cityscapes(root, "labelIds")
+    elif layout == "ade20k":
+        _ade20k(root)
+    elif layout == "mask_folders":
+        _tree(root, "images/train/1.jpg", "images/val/2.jpg", "masks/train/1.png", "masks/val/2.png")
+    elif layout == "outside":
+        _tree(root, "train/images/1.jpg", "train/masks/1.png", "val/images/2.jpg", "val/masks/2.png")
+    else:
+        _tree(root, "i/1.jpg", "i/2.jpg", "m/1.png", "m/2.png")
+        (root / "pairs.csv").write_text("path,mask\ni/1.jpg,m/1.png\ni/2.jpg,m/2.png\n")
+    clean = read_listing(root)
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        present = [path for path in folder.iterdir() if path.is_file()]
+        _tree(folder, *(f"._{path.name}" for path in present))  # as macOS writes beside every file
+        _tree(folder, "Thumbs.db", "desktop.ini", ".DS_Store", "._x.png", "._x.txt", "._x.csv", "__MACOSX/._1.png")
+        _tree(folder, "@eaDir/1.jpg", ".ipynb_checkpoints/1.png")
+    assert read_listing(root) == clean
+
+
+def test_a_folder_in_no_layout_is_described_without_litter(tmp_path: Path) -> None:
+    _tree(tmp_path, "Thumbs.db", "__MACOSX/x", "notes.txt")
+    assert _refused(tmp_path)[0] == f"{tmp_path} is in no known layout; it holds no folders and 1 file (notes.txt)"
+
+
 def test_folders_named_like_those_of_ade20k(tmp_path: Path) -> None:
     _tree(tmp_path, "images/training/1.jpg", "annotations/training/1.png")
     listing = read_listing(tmp_path)
@@ -247,8 +412,66 @@ def test_tables_of_masks(tmp_path: Path) -> None:
         f"{table} has 1 rows that cannot be used:\n  line 2: the mask is empty",
         "give every image one row, with a path, a mask, and train or val if there is a split",
     )
-    table.write_text("path,label,mask\ni/1.jpg,cat,m/1.png\ni/2.jpg,dog,m/2.png\n")
+
+
+def test_a_table_of_labels_and_masks_does_not_say_which_is_meant(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.jpg", "i/2.jpg", "m/1.png", "m/2.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text("path,Label ,mask\ni/1.jpg,cat,m/1.png\ni/2.jpg,dog,m/2.png\n")
+    for root in (tmp_path, table):
+        assert _refused(root) == (
+            f"{table} has the columns mask and label: pixels may be meant, or whole images",
+            "remove or rename the column that is not meant: without label the masks are learnt, without mask the "
+            "labels",
+        )
+    table.write_text("path,kind,mask\ni/1.jpg,cat,m/1.png\ni/2.jpg,dog,m/2.png\n")
+    assert read_listing(tmp_path).layout == "csv_masks"
+    (tmp_path / "kinds.csv").write_text("path,label\ni/1.jpg,cat\ni/2.jpg,dog\n")
+    assert _refused(tmp_path) == (
+        f"{tmp_path} has a table of masks (pairs.csv) and a table of labels (kinds.csv): pixels may be meant, or whole "
+        "images",
+        f"give the one that is meant: {table} or {tmp_path / 'kinds.csv'}",
+    )
+    assert (read_listing(table).layout, read_listing(tmp_path / "kinds.csv").layout) == ("csv_masks", "csv_table")
+
+
+@pytest.mark.parametrize("layout", ["voc", "cityscapes", "ade20k", "mask_folders"])
+def test_a_table_beside_images_and_masks(tmp_path: Path, layout: str) -> None:
+    if layout == "voc":
+        _voc(tmp_path, "a b", train="a", val="b")
+    elif layout == "cityscapes":
+        _cityscapes(tmp_path, "labelIds")
+    elif layout == "ade20k":
+        _ade20k(tmp_path)
+    else:
+        _tree(tmp_path, "images/1.jpg", "images/2.jpg", "masks/1.png", "masks/2.png")
+    listing = read_listing(tmp_path)
+    assert listing.layout == layout
+    first, second = listing.paths[:2]
+    table = tmp_path / "x.csv"
+    table.write_text(f"path,label\n{first},cat\n{second},dog\n")
+    assert _refused(tmp_path) == (
+        f"{tmp_path} holds images with label masks ({layout}) and a table of labels (x.csv): pixels may be meant, or "
+        "whole images",
+        "to learn the masks, move x.csv out of the folder; to learn the labels of whole images, give the table: "
+        f"{table}",
+    )
     assert read_listing(table).layout == "csv_table"
+    assert listing.masks is not None
+    table.write_text(f"path,mask\n{first},{listing.masks[0]}\n")
+    listing = read_listing(tmp_path)
+    assert (listing.layout, listing.paths) == ("csv_masks", (first,))
+    assert listing.notes == (
+        f"x.csv says which images and masks are used; whatever else the folder holds ({layout}) is not looked at",
+    )
+    assert read_listing(table).notes == ()
+    table.write_text("name,size\na,1\n")  # a table of something else
+    assert read_listing(tmp_path).layout == layout
+
+
+def test_layouts_with_masks_say_so(tmp_path: Path) -> None:
+    named = {layout.name for layout in all_layouts() if layout.has_masks}
+    assert named == {"voc", "cityscapes", "ade20k", "mask_folders", "csv_masks"}
 
 
 @pytest.mark.parametrize(

@@ -235,8 +235,9 @@ class ImageDataset:
 def _how_to_fit(mask: tuple[int, ...], image: tuple[int, int]) -> str:
     if mask == image[::-1]:
         return (
-            "one of the two is turned: perhaps the image has an EXIF orientation that whoever drew the mask did not "
-            "see; turn the mask by a quarter"
+            "height and width are exchanged: the mask was transposed (np.transpose undoes it) or turned by a quarter "
+            "(np.rot90), or the image has an EXIF orientation that whoever drew the mask did not see; no size shows "
+            "which, so look at the two"
         )
     if mask[0] * image[1] == mask[1] * image[0]:
         return f"resize the mask to {image[0]}x{image[1]} by nearest neighbour: any other way makes new labels"

@@ -22,7 +22,7 @@ from anysize.errors import UsageError
 __all__ = ["REMEDY", "WIDTHS", "NumericsReport", "Row", "check_numerics"]
 
 WIDTHS = (20, 33, 57)
-REMEDY = "anysize computes it in float32 instead (anysize.ragged.kernels)"
+REMEDY = "anysize computes it in float32 instead (anysize.kernels)"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _TF32_EPSILON = 2.0**-10

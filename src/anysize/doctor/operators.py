@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anysize.ragged.kernels import convolve, convolve_transposed
+from anysize.kernels import convolve, convolve_transposed
 
 __all__ = ["OPERATORS", "Operator"]
 

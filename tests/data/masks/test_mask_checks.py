@@ -2,16 +2,22 @@
 
 import os
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from anysize.data import DataOptions, DataSource, check_source, load_data
 from anysize.data.masks import MaskProblem, default_palette, mask_rules, read_mask
+from anysize.data.masks.mending import fit_masks
 from anysize.data.masks.palette import voc_palette
+from anysize.data.masks.values import read_values
 from anysize.errors import DataError, UsageError
 from anysize.options import MaskOptions
 
@@ -185,6 +191,128 @@ def test_masks_of_another_size(write_voc) -> None:
     assert "at another scale" in problem.fix
 
 
+def _write_scaled(root: Path, layout: str, mend: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
+    """Six images and masks, of which the odd ones were changed by ``mend``; 2-bit grey, 16-bit and palette PNGs."""
+    images, masks = ("JPEGImages", "SegmentationClass") if layout == "voc" else ("images", "masks")
+    for folder in (images, masks):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        mask = np.zeros((40 + number, 50), np.uint8)
+        mask[5:20, 10 + number :] = 1
+        mask[25:, :30] = 3
+        Image.new("RGB", (50, 40 + number)).save(root / images / f"{number}.jpg")
+        image = Image.fromarray(mend(mask) if number % 2 else mask)
+        options = {}
+        if number == 1:
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        elif number == 3:
+            image.putpalette([channel for color in voc_palette(256) for channel in color])
+            options = {"bits": 2}
+        image.save(root / masks / f"{number}{'_mask' if layout != 'voc' else ''}.png", **options)
+
+
+def _run(code: str, folder: Path) -> None:
+    """As a user does: in a Python of his own, in any folder."""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, timeout=120)
+
+
+@pytest.mark.parametrize("layout", ["folders", "voc"])
+def test_the_snippet_fits_masks_of_another_scale(tmp_path: Path, layout: str) -> None:
+    root = tmp_path / "it's data"
+    _write_scaled(root, layout, lambda mask: mask[::2, ::2])
+    (problem,) = _problems(root)
+    assert (problem.kind, len(problem.paths)) == ("size", 3)
+    (code,) = re.findall("`(.*?)`", problem.fix)
+    assert "\n" not in problem.fix  # one line: reports show it so
+    untouched = {
+        path: path.read_bytes() for path in root.rglob("*.*") if path.relative_to(root).as_posix() not in problem.paths
+    }
+    _run(code, tmp_path)
+    source = _load(root)
+    assert source.mask_problems == ()
+    assert len(untouched) == 9
+    assert {path: path.read_bytes() for path in untouched} == untouched
+    for name in problem.paths:
+        number = int(Path(name).stem.removesuffix("_mask"))
+        read = read_values(root / name)
+        expected = np.zeros((40 + number, 50), np.uint8)
+        expected[5:20, 10 + number :] = 1
+        expected[25:, :30] = 3
+        small = Image.fromarray(expected[::2, ::2]).resize((50, 40 + number), Image.Resampling.NEAREST)
+        assert read.values.tolist() == np.asarray(small).tolist()
+        assert (read.palette is not None) == (number == 3)
+
+
+@pytest.mark.parametrize(
+    ("how", "mend"),
+    [("transpose", np.transpose), ("left", lambda mask: np.rot90(mask, -1)), ("right", np.rot90)],
+)
+def test_masks_with_height_and_width_exchanged(tmp_path: Path, how: str, mend: Callable) -> None:
+    _write_scaled(tmp_path / "data", "folders", mend)
+    (problem,) = _problems(tmp_path / "data")
+    assert (problem.kind, problem.severity) == ("exchanged", "error")
+    assert problem.paths == tuple(f"masks/{number}_mask.png" for number in (1, 3, 5))
+    assert problem.found == "3 masks have height and width exchanged: each was transposed, or turned by a quarter"
+    assert "no size shows which" in problem.fix
+    codes = re.findall("`(.*?)`", problem.fix)
+    assert len(codes) == 3
+    (code,) = [code for code in codes if repr(how) in code]
+    _run(code, tmp_path)
+    assert _load(tmp_path / "data").mask_problems == ()
+    for number in range(6):
+        expected = np.zeros((40 + number, 50), np.uint8)
+        expected[5:20, 10 + number :] = 1
+        expected[25:, :30] = 3
+        assert read_values(tmp_path / f"data/masks/{number}_mask.png").values.tolist() == expected.tolist()
+
+
+def test_each_size_that_is_wrong_has_its_own_fix(tmp_path: Path) -> None:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    sizes = {"scaled": (20, 25), "exchanged": (50, 40), "other": (40, 90), "right": (40, 50)}
+    for folder in (images, masks):
+        folder.mkdir()
+    for name, size in sizes.items():
+        Image.new("RGB", (50, 40)).save(images / f"{name}.png")
+        mask = np.zeros(size, np.uint8)
+        mask[:10] = 1
+        Image.fromarray(mask).save(masks / f"{name}.png")
+    found = {Path(problem.paths[0]).stem: problem for problem in _problems(tmp_path)}
+    assert {name: (problem.kind, len(problem.paths)) for name, problem in found.items()} == {
+        "scaled": ("size", 1),
+        "exchanged": ("exchanged", 1),
+        "other": ("size", 1),
+    }
+    assert found["other"].fix.startswith("the masks have another shape than their images")
+    assert fit_masks(tmp_path) == 1
+    assert fit_masks(tmp_path, "left") == 1
+    (problem,) = _problems(tmp_path)
+    assert problem.paths == ("masks/other.png",)
+    assert (fit_masks(tmp_path), fit_masks(tmp_path, "transpose")) == (0, 0)
+
+
+def test_a_mask_that_its_format_would_change_is_left_as_it_is(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (50, 40)).save(tmp_path / "images/a.png")
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 25), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "masks/a.jpg")
+    before = (tmp_path / "masks/a.jpg").read_bytes()
+    with pytest.raises(DataError) as caught:
+        fit_masks(tmp_path)
+    assert str(caught.value) == (
+        f"mask {tmp_path / 'masks/a.jpg'} is stored as JPEG, which would change its values\n"
+        "hint: save the original masks as PNG"
+    )
+    assert (tmp_path / "masks/a.jpg").read_bytes() == before
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a.jpg"]
+    with pytest.raises(UsageError) as wrong:
+        fit_masks(tmp_path, "up")  # type: ignore[arg-type]
+    assert str(wrong.value) == "fit_masks was asked to 'up'; it can resize, transpose, left or right"
+    Image.new("RGB", (50, 40)).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match="has no label masks"):
+        fit_masks(tmp_path / "images")
+
+
 def test_exif_must_agree(write_voc) -> None:
     root = write_voc(_blocks([0, 1]), names="sky sea", val=0)
     exif = Image.Exif()
@@ -195,6 +323,7 @@ def test_exif_must_agree(write_voc) -> None:
     turned, unclear = _problems(root)
     assert (turned.kind, turned.severity, turned.paths) == ("exif_turned", "error", ("SegmentationClass/m2.png",))
     assert (unclear.kind, unclear.severity, unclear.paths) == ("orientation", "warning", ("SegmentationClass/m1.png",))
+    assert fit_masks(root, "transpose") == 0  # the tag is what is wrong, not the mask
 
 
 def test_jpeg_masks(write_voc) -> None:

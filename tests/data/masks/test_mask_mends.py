@@ -216,10 +216,8 @@ def test_masks_at_another_scale_come_with_the_line_that_mends_them(tmp_path: Pat
         size = small.size
         small.resize((2 * size[0], 2 * size[1]), Image.Resampling.NEAREST).save(path)
     (problem,) = [problem for problem in _problems(root) if problem.kind == "size"]
-    snippet = problem.fix.partition("(from")[2].partition("), or")[0]
-    subprocess.run(
-        [sys.executable, "-c", "from" + snippet], cwd=root, check=True
-    )  # as a reader would paste it, in the folder of the data
+    (code,) = re.findall("`(.*?)`", problem.fix)
+    subprocess.run([sys.executable, "-c", code], check=True)  # as a reader would paste it
     with Image.open(path) as mended:
         assert mended.size == size
     assert _problems(root) == []

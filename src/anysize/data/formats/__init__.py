@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from anysize.data.folders import is_litter
 from anysize.data.masks.coding import MaskCoding
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
@@ -76,6 +77,10 @@ class Layout(Protocol):
     def sketch(self) -> str:
         """One line that shows the layout, for the error message that lists them all."""
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether its images come with label masks."""
+
     def matches(self, root: Path) -> bool:
         """Whether ``root`` is meant to be in this layout; faults within it are for `read` to tell."""
 
@@ -126,7 +131,7 @@ def _nearest(root: Path) -> str:
 def _found(root: Path) -> str:
     if not root.is_dir():
         return f"no table: it is one file of {root.stat().st_size:,} bytes, and only a .csv or .tar file can be given"
-    entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in root.iterdir() if not is_litter(entry.name))
     folders = [entry.name for entry in entries if entry.is_dir()]
     files = [entry.name for entry in entries if not entry.is_dir()]
     return f"{_named('folder', folders)} and {_named('file', files)}"

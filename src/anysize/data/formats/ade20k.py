@@ -4,9 +4,9 @@ Zhou et al., "Scene Parsing through ADE20K Dataset", CVPR 2017.
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from anysize.data.folders import has_image
+from anysize.data.folders import class_folders, has_image, walk
 from anysize.data.formats import Listing
 from anysize.data.formats.mask_pairs import MaskPart, listing_of_pairs, pair_by_stem
 from anysize.data.masks.coding import IGNORED, index_coding
@@ -24,14 +24,15 @@ class _Ade20k:
     name = "ade20k"
     order = 13
     sketch = "ROOT/images/training/ADE_train_1.jpg, ROOT/annotations/training/ADE_train_1.png"
+    has_masks = True
 
     def matches(self, root: Path) -> bool:
         images, masks = root / "images" / "training", root / "annotations" / "training"
         if not (images.is_dir() and masks.is_dir() and has_image(masks)):
             return False
-        # The names of the folders alone are used by others, whose value 0 is a class.
-        names = (entry.stem for entry in masks.iterdir() if entry.suffix)
-        return (root / _NAMES).is_file() or _STEM.fullmatch(next(names, "")) is not None
+        # The names of the folders alone are used by others, whose value 0 is a class. One name of ADE20K's is enough:
+        # masks of others among them are told, and value 0 never becomes a class in silence.
+        return (root / _NAMES).is_file() or any(_named_as_ade20k(masks))
 
     def read(self, root: Path) -> Listing:
         parts = [MaskPart("images/training", "annotations/training", None)]
@@ -47,6 +48,7 @@ class _Ade20k:
                     hint="unpack ADEChallengeData2016.zip anew, or delete images/validation to draw a split",
                 )
         names = _class_names(root)
+        notes += [note for part in parts for note in _note_on_others(root, part.masks)]
         notes.append(f"class names are those of {_NAMES}" if names else f"there is no {_NAMES}: classes are numbered")
         meanings = {value: value - 1 for value in range(1, _NUM_CLASSES + 1)} | {0: IGNORED, IGNORED: IGNORED}
         return listing_of_pairs(
@@ -58,6 +60,23 @@ class _Ade20k:
             classes=names,
             coding=index_coding(meanings, _NUM_CLASSES),
         )
+
+
+def _named_as_ade20k(folder: Path) -> list[bool]:
+    """Of each image in ``folder``, whether it has a name of ADE20K's; hidden files and litter are none."""
+    return [_STEM.fullmatch(PurePosixPath(name).stem) is not None for name in walk(folder).images]
+
+
+def _note_on_others(root: Path, masks: str) -> list[str]:
+    named = _named_as_ade20k(root / masks)
+    others = named.count(False)
+    if not others or not any(named):
+        return []
+    are = "is" if others == 1 else "are"
+    return [
+        f"{others} of {len(named)} masks in {masks} {are} not named as ADE20K's are (ADE_train_00000001), and yet read "
+        "as such"
+    ]
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
@@ -80,11 +99,10 @@ def _class_names(root: Path) -> tuple[str, ...]:
 
 
 def _beside(root: Path) -> list[FileProblem]:
-    used = {"training", "validation"}
     return [
-        FileProblem(f"images/{entry.name}", "a folder beside training/ and validation/, not used")
-        for entry in sorted((root / "images").iterdir())
-        if entry.is_dir() and entry.name not in used and not entry.name.startswith(".")
+        FileProblem(f"images/{name}", "a folder beside training/ and validation/, not used")
+        for name in class_folders(root / "images")
+        if name not in ("training", "validation")
     ]
 
 

@@ -48,6 +48,7 @@ class _Cityscapes:
     name = "cityscapes"
     order = 12
     sketch = "ROOT/leftImg8bit/train/CITY/1_leftImg8bit.png, ROOT/gtFine/train/CITY/1_gtFine_labelIds.png"
+    has_masks = True
 
     def matches(self, root: Path) -> bool:
         return all((root / folder / "train").is_dir() for folder in (_IMAGES, _MASKS)) and has_image(

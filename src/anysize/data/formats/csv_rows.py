@@ -5,13 +5,24 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from anysize.data.folders import is_litter
-from anysize.data.formats import Split
+from anysize.data.formats import Split, all_layouts
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.errors import LayoutError
 
-__all__ = ["SPLITS", "CsvRow", "columns_of", "only_table", "read_rows", "refuse_missing", "tables_in"]
+__all__ = [
+    "SPLITS",
+    "CsvRow",
+    "columns_of",
+    "layout_with_masks",
+    "only_table",
+    "read_rows",
+    "refuse_missing",
+    "refuse_two_kinds",
+    "tables_in",
+]
 
 SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val"}
 """How a table may call its parts."""
@@ -41,6 +52,21 @@ def tables_in(root: Path, column: str) -> list[Path]:
     """The tables in ``root`` with the columns path and ``column``."""
     files = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv" and not is_litter(path.name))
     return [file for file in files if {"path", column} <= set(columns_of(file))]
+
+
+def layout_with_masks(root: Path) -> str | None:
+    """The layout, other than in tables, in which ``root`` has images with label masks."""
+    layouts = (layout for layout in all_layouts() if layout.has_masks and layout.name != "csv_masks")
+    return next((layout.name for layout in layouts if layout.matches(root)), None)
+
+
+def refuse_two_kinds(found: str, hint: str) -> NoReturn:
+    """Raise the error of data that label both pixels and whole images: nobody but the user knows which is meant.
+
+    Raises:
+        LayoutError: always.
+    """
+    raise LayoutError(f"{found}: pixels may be meant, or whole images", hint=hint)
 
 
 def only_table(root: Path, column: str) -> Path:

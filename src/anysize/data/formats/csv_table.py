@@ -3,7 +3,16 @@
 from pathlib import Path
 
 from anysize.data.formats import Listing, Split
-from anysize.data.formats.csv_rows import SPLITS, CsvRow, only_table, read_rows, refuse_missing, tables_in
+from anysize.data.formats.csv_rows import (
+    SPLITS,
+    CsvRow,
+    layout_with_masks,
+    only_table,
+    read_rows,
+    refuse_missing,
+    refuse_two_kinds,
+    tables_in,
+)
 from anysize.data.problems import printable
 from anysize.errors import LayoutError
 
@@ -14,6 +23,7 @@ class _CsvTable:
     name = "csv_table"
     order = 10
     sketch = "FILE.csv, or ROOT with one such file: columns path,label[,split] (train or val)"
+    has_masks = False
 
     def matches(self, root: Path) -> bool:
         if root.is_dir():
@@ -22,6 +32,8 @@ class _CsvTable:
 
     def read(self, root: Path) -> Listing:
         file = only_table(root, "label") if root.is_dir() else root
+        if root.is_dir():
+            _refuse_masks(root, file)
         rows = read_rows(file, "label")
         refuse_missing(file, [row.path for row in rows], len(rows))
         classes = tuple(sorted({row.value for row in rows}))
@@ -36,6 +48,22 @@ class _CsvTable:
             classes=classes,
             splits=splits,
             notes=notes,
+        )
+
+
+def _refuse_masks(root: Path, file: Path) -> None:
+    """Raise an error if the folder has label masks, too: a stray table must not turn one task into another.
+
+    Raises:
+        LayoutError: it has.
+    """
+    layout = layout_with_masks(root)
+    if layout is not None:
+        shown = printable(file.name)
+        refuse_two_kinds(
+            f"{root} holds images with label masks ({layout}) and a table of labels ({shown})",
+            f"to learn the masks, move {shown} out of the folder; to learn the labels of whole images, give the table: "
+            f"{file}",
         )
 
 

@@ -12,6 +12,7 @@ class _FlatFolder:
     name = "flat_folder"
     order = 40
     sketch = "ROOT/1.jpg, ROOT/2.jpg (no labels: to plan and to predict)"
+    has_masks = False
 
     def matches(self, root: Path) -> bool:
         return root.is_dir() and bool(walk(root, recursive=False).images)

@@ -62,6 +62,7 @@ class _ImageFolder:
     name = "image_folder"
     order = 30
     sketch = "ROOT/cat/1.jpg, ROOT/dog/2.jpg (a folder for each class; the split is drawn)"
+    has_masks = False
 
     def matches(self, root: Path) -> bool:
         if not root.is_dir():

@@ -20,6 +20,7 @@ class _ImageFolderSplit:
     name = "image_folder_split"
     order = 20
     sketch = "ROOT/train/cat/1.jpg, ROOT/val/cat/2.jpg (val may be called valid or validation)"
+    has_masks = False
 
     def matches(self, root: Path) -> bool:
         if not root.is_dir():

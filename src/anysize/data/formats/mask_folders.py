@@ -20,6 +20,7 @@ class _MaskFolders:
     name = "mask_folders"
     order = 14
     sketch = "ROOT/images/train/1.jpg, ROOT/masks/train/1.png (or train/images, train/masks; or no split)"
+    has_masks = True
 
     def matches(self, root: Path) -> bool:
         if not root.is_dir():

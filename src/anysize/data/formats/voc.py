@@ -11,7 +11,7 @@ from pathlib import Path
 from anysize.data.folders import class_folders
 from anysize.data.formats import Listing, Split
 from anysize.data.formats.mask_pairs import counted
-from anysize.data.formats.voc_lists import VocFiles, VocPair, pairs_of, read_lists, refuse, voc_files
+from anysize.data.formats.voc_lists import VocFiles, VocPair, image_of, pairs_of, read_lists, refuse, voc_files
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
 
@@ -19,11 +19,12 @@ __all__ = ["LAYOUT"]
 
 _IMAGES, _MASKS, _AUGMENTED = "JPEGImages", "SegmentationClass", "SegmentationClassAug"
 _LISTS = Path("ImageSets") / "Segmentation"
+_KNOWN = ("train", "val", "trainval", "trainaug")
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """The names to train on and to validate on (None: to be drawn), and what was decided."""
+    """The lists to train on and to validate on (None: to be drawn), the lines used of each, and what was decided."""
 
     train: str
     val: str | None
@@ -35,6 +36,7 @@ class _Voc:
     name = "voc"
     order = 11
     sketch = "ROOT/JPEGImages/1.jpg, ROOT/SegmentationClass/1.png, ROOT/ImageSets/Segmentation/train.txt"
+    has_masks = True
 
     def matches(self, root: Path) -> bool:
         return root.is_dir() and (_is_voc(root) or bool(_below(root)))
@@ -52,7 +54,7 @@ class _Voc:
         lists = read_lists(root / _LISTS)
         if not lists:
             return _unlisted(root, images, plain if plain.files else augmented)
-        choice = _with_augmented(root, _choose(root, lists), lists, images, (augmented, plain))
+        choice = _choose(root, lists, images, _folders("trainaug", plain, augmented))
         folders = {name: _folders(name, plain, augmented) for name in choice.lines}
         read = {name: pairs_of(root, name, lines, images, folders[name]) for name, lines in choice.lines.items()}
         pairs = {name: found for name, (found, _) in read.items()}
@@ -74,50 +76,76 @@ def _below(root: Path) -> list[Path]:
     return [folder for folder in (*first, *second) if _is_voc(folder)]
 
 
-def _choose(root: Path, lists: dict[str, list[str]]) -> _Choice:
-    """train and val; where one of them is missing what trainval leaves, and where nothing does, None."""
+def _choose(root: Path, lists: dict[str, list[str]], images: VocFiles, masks: Sequence[VocFiles]) -> _Choice:
+    """train (trainaug, where it can be used) and val; where one of them is missing what trainval has beside the other,
+    and where nothing names val, None.
+
+    Raises:
+        LayoutError: no list of images to train on, or an empty one.
+    """
     folder = root / _LISTS
-    empty = [name for name in ("train", "val", "trainval") if lists.get(name) == []]
+    empty = [name for name in _KNOWN if lists.get(name) == []]
     if empty:
         raise LayoutError(f"{folder / (empty[0] + '.txt')} is empty", hint="write a name a line, or delete the list")
-    both = lists.get("trainval")
-    if "train" in lists and "val" in lists:
-        return _Choice("train", "val", {name: lists[name] for name in ("train", "val")}, ())
-    if both is not None and ("train" in lists or "val" in lists):
-        given, other = ("train", "val") if "train" in lists else ("val", "train")
-        rest = [line for line in both if line not in set(lists[given])]
-        if rest:
-            note = f"there is no {other}.txt: it is what trainval.txt has beside {given}.txt ({len(rest)} images)"
-            return _Choice("train", "val", {given: lists[given], other: rest}, (note,))
-    for name in ("train", "trainval", "trainaug"):
-        if name in lists:
-            note = f"there is {name}.txt and no val.txt: the validation images are drawn from it"
-            return _Choice(name, None, {name: lists[name]}, (note,))
+    train, notes = _train_list(root, lists, images, masks)
+    val = "val" if "val" in lists else None
+    if train is not None and val is not None:
+        return _Choice(train, val, {name: lists[name] for name in (train, val)}, notes)
+    given, missing = (val, "train") if train is None else (train, "val")
+    rest = [] if given is None else _beside(root, images, lists.get("trainval", []), lists[given])
+    if given is not None and rest:
+        note = f"there is no {missing}.txt: it is what trainval.txt has beside {given}.txt ({len(rest)} images)"
+        # The rest keeps the name of the list that it is taken from: errors tell where its lines stand.
+        lines = {given: lists[given], "trainval": rest}
+        return _Choice(train or "trainval", val or "trainval", lines, (*notes, note))
+    if train is not None:
+        return _drawn(train, lists, notes)
+    if val is None and "trainval" in lists:
+        return _drawn("trainval", lists, notes)
+    raise _nothing_to_train_on(folder, lists)
+
+
+def _nothing_to_train_on(folder: Path, lists: dict[str, list[str]]) -> LayoutError:
+    if "trainval" in lists:
+        return LayoutError(
+            f"{folder} has no train.txt, and trainval.txt names no image beside those of val.txt",
+            hint="write train.txt, or delete val.txt to have a part of trainval.txt drawn for validation",
+        )
     found = ", ".join(printable(f"{name}.txt") for name in lists)
-    raise LayoutError(f"{folder} has neither train.txt nor trainval.txt; it holds {found}", hint="write train.txt")
+    return LayoutError(f"{folder} has neither train.txt nor trainval.txt; it holds {found}", hint="write train.txt")
 
 
-def _with_augmented(
-    root: Path, choice: _Choice, lists: dict[str, list[str]], images: VocFiles, masks: Sequence[VocFiles]
-) -> _Choice:
-    """trainaug in place of train, where all that it names is there."""
-    if "trainaug" not in lists or choice.train != "train":
-        return choice
+def _drawn(name: str, lists: dict[str, list[str]], notes: tuple[str, ...]) -> _Choice:
+    note = f"there is {name}.txt and no val.txt: the validation images are drawn from it"
+    return _Choice(name, None, {name: lists[name]}, (*notes, note))
+
+
+def _beside(root: Path, images: VocFiles, lines: Sequence[str], given: Sequence[str]) -> list[str]:
+    """The lines of images that ``given`` does not name, in whichever form the two lists are written."""
+    named = {image_of(root, line, images) for line in given}
+    return [line for line in lines if image_of(root, line, images) not in named]
+
+
+def _train_list(
+    root: Path, lists: dict[str, list[str]], images: VocFiles, masks: Sequence[VocFiles]
+) -> tuple[str | None, tuple[str, ...]]:
+    """trainaug where all that it names is there or nothing else says what to train on, else train, else None; and what
+    was decided."""
+    train = "train" if "train" in lists else None
+    if "trainaug" not in lists:
+        return train, ()
     lines = lists["trainaug"]
     pairs, problems = pairs_of(root, "trainaug", lines, images, masks)
-    if problems or not pairs:
-        note = (
-            f"trainaug.txt names {len(lines)} images, but {len(problems)} files of it are missing or named twice: "
-            f"train.txt ({len(choice.lines['train'])}) is used"
-        )
-        return _Choice(choice.train, choice.val, choice.lines, (*choice.notes, note))
+    other = train or ("trainval" if "trainval" in lists else None)
+    if problems and other is not None:
+        note = f"trainaug.txt names {len(lines)} images, but {len(problems)} files of it are missing or named twice: "
+        return train, (f"{note}{other}.txt ({len(lists[other])}) is used",)
     augmented = sum(pair.mask.startswith(f"{_AUGMENTED}/") for pair in pairs)
-    note = (
-        f"trainaug.txt ({len(lines)} images, {augmented} masks of {_AUGMENTED}) is used in place of train.txt "
-        f"({len(choice.lines['train'])}); delete or rename it to train on train.txt"
-    )
-    parts = {"trainaug": lines} | ({} if choice.val is None else {choice.val: choice.lines[choice.val]})
-    return _Choice("trainaug", choice.val, parts, (*choice.notes, note))
+    counts = f"{len(lines)} images, {augmented} masks of {_AUGMENTED}"
+    if train is None:
+        return "trainaug", (f"there is no train.txt: trainaug.txt ({counts}) is the list to train on",)
+    note = f"trainaug.txt ({counts}) is used in place of train.txt ({len(lists['train'])}); "
+    return "trainaug", (f"{note}delete or rename it to train on train.txt",)
 
 
 def _folders(name: str, plain: VocFiles, augmented: VocFiles) -> tuple[VocFiles, ...]:
@@ -138,7 +166,8 @@ def _in_both(choice: _Choice, pairs: dict[str, list[VocPair]]) -> list[FileProbl
 
 
 def _unused_notes(choice: _Choice, lists: dict[str, list[str]]) -> tuple[str, ...]:
-    unused = [name for name in lists if name not in choice.lines and name not in ("train", "trainval", "trainaug")]
+    # One of train and trainaug in place of the other has a note of its own.
+    unused = [name for name in lists if name not in choice.lines and name not in ("train", "trainaug")]
     if not unused:
         return ()
     return (f"lists that are not used: {', '.join(printable(name) + '.txt' for name in unused)}",)

@@ -11,7 +11,7 @@ from anysize.data.formats.mask_pairs import stem_of
 from anysize.data.problems import FileProblem, describe, printable
 from anysize.errors import LayoutError
 
-__all__ = ["VocFiles", "VocPair", "pairs_of", "read_lists", "refuse", "voc_files"]
+__all__ = ["VocFiles", "VocPair", "image_of", "pairs_of", "read_lists", "refuse", "voc_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,7 @@ def pairs_of(
         if both is not None:
             pairs.append(both)
             continue
-        plain = unicodedata.normalize("NFC", line)
-        stem = plain if plain in images.files or not is_image_name(line) else stem_of(line)
+        stem = _stem(line, images)
         image = images.path(stem)
         mask = next((path for folder in masks if (path := folder.path(stem)) is not None), None)
         for folder in (images, *masks):
@@ -116,6 +115,20 @@ def pairs_of(
         if image is not None and mask is not None:
             pairs.append(VocPair(image, mask))
     return pairs, problems
+
+
+def image_of(root: Path, line: str, images: VocFiles) -> str:
+    """The image that a line of a list means, relative to the root; its name where there is no such image."""
+    both = _two_paths(root, line)
+    if both is not None:
+        return both.image
+    stem = _stem(line, images)
+    return images.path(stem) or stem
+
+
+def _stem(line: str, images: VocFiles) -> str:
+    plain = unicodedata.normalize("NFC", line)
+    return plain if plain in images.files or not is_image_name(line) else stem_of(line)
 
 
 def _two_paths(root: Path, line: str) -> VocPair | None:

@@ -24,6 +24,7 @@ class _WebDataset:
     name = "webdataset"
     order = 15
     sketch = "FILE.tar, or ROOT with such shards, perhaps in train/ and val/: 1.jpg and 1.cls in each"
+    has_masks = False
 
     def matches(self, root: Path) -> bool:
         if not root.is_dir():

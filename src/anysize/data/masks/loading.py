@@ -70,7 +70,7 @@ def read_masks(
     kept = table.select(good)
     names = kept.masks or ()
     meaning = mask_meaning(listing, options.masks, names, facts)
-    given = MaskSet(names, facts, kept.sizes, orientations[good], meaning, options.masks)
+    given = MaskSet(listing.root, names, facts, kept.sizes, orientations[good], meaning, options.masks)
     return ReadMasks(
         scanned=Scanned(
             table=kept,

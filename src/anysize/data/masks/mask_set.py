@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ class MaskSet:
     """The masks of a data set that can be read, and their images; N of each.
 
     Args:
-        masks: paths relative to the root.
+        root: of the data.
+        masks: paths relative to ``root``.
         facts: what decoding each has shown.
         sizes: (N, 2) height and width of the images, upright.
         orientations: (N,) EXIF orientation of the images, 1 to 8.
@@ -26,6 +28,7 @@ class MaskSet:
         rules: what the user said.
     """
 
+    root: Path
     masks: Sequence[str]
     facts: Sequence[MaskFacts]
     sizes: NDArray[np.int64]

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anysize.ragged.kernels import convolve
+from anysize.kernels import convolve
 
 __all__ = ["StridedConv2d"]
 
@@ -11,7 +11,7 @@ __all__ = ["StridedConv2d"]
 class StridedConv2d(nn.Conv2d):
     """`torch.nn.Conv2d` in every respect, but that a narrow 1x1 convolution with a stride can be trained on a CPU.
 
-    There torch's own may crash, or change other values (see `anysize.ragged.kernels`); of ragged batches no
+    There torch's own may crash, or change other values (see `anysize.kernels`); of ragged batches no
     convolution does.
     """
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anysize.kernels import convolve
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.kernels import convolve
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.shapes.windows import output_lengths, per_axis
 from anysize.sizes import Window

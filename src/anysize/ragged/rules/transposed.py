@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from anysize.kernels import convolve_transposed
 from anysize.ragged.batch import Padding, RaggedBatch
-from anysize.ragged.kernels import convolve_transposed
 from anysize.ragged.registry import refusal, register_rule
 from anysize.ragged.shapes.windows import per_axis, require_pixels
 from anysize.sizes import Window

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anysize.ragged import kernels
-from anysize.ragged.kernels import convolve, convolve_transposed, weight_gradient_is_wrong
+from anysize import kernels
+from anysize.kernels import convolve, convolve_transposed, weight_gradient_is_wrong
 
 CHANNELS_LAST = torch.channels_last
 FORWARD = (functional.conv1d, functional.conv2d, functional.conv3d)

@@ -51,15 +51,16 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def config_of(data: Path, way: str, batch_size: int, options: argparse.Namespace, output: Path) -> TrainConfig:
     """Alike in all but the way to see an image, and the images of a step: so many that its pixels are alike."""
-    changes = WAYS[way]
+    changes = dict(WAYS[way])
     images = batch_size
     if changes.get("see") == "patches":
         images *= max(round(options.image_pixels[data.name] / options.patch_size**2), 1)
+        changes["patch_size"] = options.patch_size
     return TrainConfig(
         data=data, output=output, model="deeplabv3plus", recipe="none", loss="ce", opt="adamw", lr=options.lr,
         model_kwargs=("encoder=resnet18", "encoder_width=0.5", "channels=64"), batch_size=images,
         epochs=1, patience=0, sched="constant", warmup_epochs=0.0, scale=(1.0, 1.0), crop=1.0,
-        color_jitter=0.0, patch_size=options.patch_size, batch_norm="group", preflight=False, tensorboard=False,
+        color_jitter=0.0, batch_norm="group", preflight=False, tensorboard=False,
         seed=options.seed, workers=options.workers, **changes,
     )  # fmt: skip
 

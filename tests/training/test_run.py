@@ -55,7 +55,7 @@ def test_the_run_folder_is_complete(trained: Path, stripes: Path) -> None:
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert (config["data"], config["output"], config["resume"]) == (str(stripes), None, None)
     assert read_config(TrainConfig, trained / "config.yaml") == quick(
-        stripes, None, epochs=4, tensorboard=True, recipe="none"
+        stripes, None, epochs=4, tensorboard=True, recipe="none", weight_decay=0.02
     )
     assert (trained / "left_out.csv").read_text() == "path,reason\n"
     for name in ("best", "last"):

@@ -5,16 +5,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import anysize.training.run as run_module
+from anysize.data.masks import IGNORED
+from anysize.data.patches import PatchDataset
 from anysize.errors import TrainingError, UsageError
 from anysize.models import create_model, load_model, save_weights
 from anysize.stepping.batch_norm import batch_norms
 from anysize.training.run import train
+from anysize.training.setup import Setup, set_up
 from toy import QUIET, SHAPES, quick_segmenter, table_of, write_shapes
 
 
@@ -55,8 +60,6 @@ def test_the_run_folder_shows_what_was_learned(learned: Path) -> None:
 
 def test_metrics_are_those_of_one_image_at_a_time(learned: Path, shapes: Path) -> None:
     """An independent evaluation: plain tensors, one image, a loop over classes."""
-    import numpy as np
-
     model, card = load_model(learned / "weights" / "last.safetensors")
     names = (shapes / "ImageSets" / "Segmentation" / "val.txt").read_text().split()
     hits, union = np.zeros(3), np.zeros(3)
@@ -90,7 +93,11 @@ def test_metrics_are_those_of_one_image_at_a_time(learned: Path, shapes: Path) -
     ],
     ids=str,
 )
-def test_each_way_trains_and_evaluates(changes: dict[str, Any], shapes: Path, tmp_path: Path) -> None:
+def test_each_way_trains_and_evaluates(
+    changes: dict[str, Any], shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Setup] = []
+    monkeypatch.setattr(run_module, "set_up", lambda *arguments: made.append(set_up(*arguments)) or made[-1])
     result = train(quick_segmenter(shapes, tmp_path / "run", epochs=2, **changes), console=QUIET)
     rows = table_of(result.run)
     assert len(rows) == 2
@@ -99,6 +106,27 @@ def test_each_way_trains_and_evaluates(changes: dict[str, Any], shapes: Path, tm
     model, card = load_model(result.run / "weights" / "best.safetensors")  # it can be rebuilt
     assert card.norm == ("group" if changes.get("batch_norm") == "group" else "batch")
     assert any(isinstance(module, nn.GroupNorm) for module in model.modules()) == (card.norm == "group")
+    (setup,) = made
+    _is_seen_as_asked(setup, changes)
+
+
+def _is_seen_as_asked(setup: Setup, changes: dict[str, Any]) -> None:
+    """What goes through the network, and what of it counts."""
+    see, samples = changes.get("see", "whole"), setup.train
+    is_hardest = changes.get("sample_by") == "hardest"
+    share = changes["sample_share"] if see == "sampled" else 1.0
+    assert setup.criterion.hardest_share == (share if is_hardest else 1.0)
+    assert isinstance(samples, PatchDataset) == (see == "patches")
+    if isinstance(samples, PatchDataset):
+        side, by = changes["patch_size"], changes.get("patches", "random")
+        assert (samples.size, samples.by, samples.overlap) == (side, by, side // 4 if by == "grid" else 0)
+        assert samples.sizes(1).max() == side
+        assert samples.dataset.sample_share == 1.0
+        return
+    assert samples.sample_share == (1.0 if is_hardest else share)
+    counted = np.array([(samples.load_mask(index) != IGNORED).mean() for index in range(len(samples))])
+    assert (counted <= samples.sample_share + 0.05).all()
+    assert (counted >= 0.7 * samples.sample_share).all()  # discs have a border without a label
 
 
 @pytest.fixture
@@ -147,8 +175,6 @@ def test_the_head_stage_moves_the_head_alone(shapes: Path, pretrained: Path, tmp
 def test_frozen_statistics_that_moved_behind_the_run_s_back_are_noticed(
     shapes: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import anysize.training.run as run_module
-
     step = run_module.train_step
 
     def meddling(model: nn.Module, *arguments: Any, **options: Any) -> Any:
@@ -255,7 +281,7 @@ def test_another_optimiser_has_a_rate_of_its_own(shapes: Path) -> None:
     from anysize.training.recipe import with_recipe
 
     config = with_recipe(TrainConfig(data=shapes, opt="adadelta", recipe="voc"), "segment", QUIET)
-    assert (config.opt, config.lr, config.weight_decay) == ("adadelta", None, TrainConfig().weight_decay)
+    assert (config.opt, config.lr, config.weight_decay) == ("adadelta", None, None)
     assert (config.sched, config.crop_size) == ("poly", 513)
     config = with_recipe(TrainConfig(data=shapes, lr=0.3, recipe="voc"), "segment", QUIET)
     assert (config.opt, config.lr, config.weight_decay) == ("sgd", 0.3, 4e-5)

@@ -14,6 +14,8 @@ import tyro
 from anysize.config_file import read_config
 from anysize.errors import UsageError
 from anysize.options import RemembersGiven
+from anysize.training.config import TrainConfig
+from anysize.training.recipes import keeps_its_recipe
 
 __all__ = ["CommandLine", "parse"]
 
@@ -60,10 +62,18 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
         raise UsageError(_without_box(said.getvalue()), hint=hint) from None
     if isinstance(preset, RemembersGiven):
         # The parser has built every option; those that nobody gave are a recipe's to choose.
-        flags = _given(kind, arguments)
-        # A recipe that is asked for by a flag goes before a file, and any other flag before the recipe.
-        cast(Any, parsed.options).as_given(flags if "recipe" in flags else preset.given | flags)
+        _say_what_was_given(parsed.options, _given(kind, arguments), preset)
     return parsed
+
+
+def _say_what_was_given(options: Any, flags: frozenset[str], preset: RemembersGiven) -> None:
+    """A recipe that is asked for by a flag goes before a file, and any other flag before the recipe."""
+    asks = isinstance(options, TrainConfig) and "recipe" in flags
+    if asks and options.resume is not None:
+        raise keeps_its_recipe(options.resume, options.recipe, cast(TrainConfig, preset).recipe)
+    options.as_given(flags if asks else preset.given | flags)
+    if isinstance(options, TrainConfig):
+        options.as_from_file(preset.given - flags)
 
 
 def _given(kind: type, arguments: list[str]) -> frozenset[str]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from anysize.losses.cross_entropy import CrossEntropy
 from anysize.losses.laying import Labels, Pair
 from anysize.losses.registry import Loss, register_loss
-from anysize.losses.sampling import hardest_labels, num_hardest
+from anysize.losses.sampling import WHY_NO_CLASS_WEIGHTS, hardest_labels, num_hardest
 
 __all__ = ["Ohem"]
 
@@ -24,7 +24,8 @@ class Ohem(Loss):
 
     name = "ohem"
     takes_label_smoothing = True
-    bars_class_weights = "the predictions would decide what its sum is divided by"
+    bars_class_weights = WHY_NO_CLASS_WEIGHTS
+    takes_hardest = True
 
     share: float = 0.25
     """Of each image's pixels that count, above 0 and at most 1."""

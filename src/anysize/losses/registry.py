@@ -35,6 +35,8 @@ class Loss(ABC):
     bars_class_weights: ClassVar[str] = ""
     """Why this loss can be no part of a weighted sum of losses; empty where it can, and goes without weights."""
     takes_label_smoothing: ClassVar[bool] = False
+    takes_hardest: ClassVar[bool] = False
+    """Whether it chooses the hardest pixels of each image itself."""
     splits_exactly: ClassVar[bool] = True
     """Whether the sums over the parts of a batch add up to the sum over the batch."""
 

@@ -12,7 +12,10 @@ from anysize.errors import UsageError
 from anysize.losses.laying import Labels, Pair, lay_pairs
 from anysize.ragged import Padding, RaggedBatch, RaggedGroup
 
-__all__ = ["hardest_labels", "num_hardest", "sample_hardest"]
+__all__ = ["WHY_NO_CLASS_WEIGHTS", "hardest_labels", "num_hardest", "sample_hardest"]
+
+WHY_NO_CLASS_WEIGHTS = "the predictions would decide what its sum is divided by"
+"""Of a loss over the hardest pixels: their number is known beforehand, and their classes, so their weights, are not."""
 
 
 def num_hardest(share: float, num_counted: int) -> int:

@@ -11,6 +11,7 @@ from anysize.data.masks import IGNORED
 from anysize.errors import TrainingError, UsageError
 from anysize.loading import RawBatch
 from anysize.losses import LossSum, Objective, sample_hardest
+from anysize.losses.sampling import WHY_NO_CLASS_WEIGHTS
 from anysize.ragged import RaggedBatch, RaggedGroup, together
 from anysize.stepping.sums import StepSums
 
@@ -34,7 +35,7 @@ class Criterion:
 
     Raises:
         UsageError: hard pixels are to be chosen, and the objective has several terms: their counts would be known only
-            after the passes that are divided by them.
+            after the passes that are divided by them. Or its one term has class weights, or chooses hard pixels itself.
     """
 
     objective: Objective
@@ -47,6 +48,19 @@ class Criterion:
                 f"the hardest pixels are chosen for one loss at a time, and this is a sum of "
                 f"{len(self.objective.terms)}",
                 hint="--loss ce with --sample-by hardest, or --sample-by random",
+            )
+        loss = self.objective.terms[0].loss
+        if self.hardest_share < 1 and loss.takes_hardest:
+            raise UsageError(
+                f"the hardest pixels are chosen for {loss.name}, which takes the hardest of them itself: a share of a "
+                "share would count",
+                hint=f"--loss ce with --sample-by hardest, or --loss {loss.name} with --see whole",
+            )
+        if self.hardest_share < 1 and loss.class_weights is not None:
+            raise UsageError(
+                f"class weights were given, and {loss.name} of the hardest pixels cannot have them: "
+                f"{WHY_NO_CLASS_WEIGHTS}",
+                hint="leave out --class-weights, or --sample-by random",
             )
 
     @property

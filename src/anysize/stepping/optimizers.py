@@ -15,6 +15,7 @@ from anysize.stepping.stages import head_parameters
 __all__ = [
     "create_optimizer",
     "default_lr",
+    "default_weight_decay",
     "list_optimizers",
     "load_optimizer_state",
     "optimizer_state",
@@ -31,6 +32,10 @@ _REFUSED = {
 
 # Where torch's own default is for other work; Adadelta's unit is 1 (Zeiler 2012, algorithm 1).
 _LR = {"adamw": 2e-3, "sgd": 0.05, "adam": 2e-3}
+
+# Decoupled, AdamW's is a share of the weight (Loshchilov and Hutter 2019); SGD's is a gradient (He et al. 2016, section
+# 3.4), as that of any other, for which torch has 0.
+_DECAY = {"adamw": 0.02, "sgd": 1e-4}
 
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
@@ -55,6 +60,22 @@ def default_lr(name: str) -> float:
     return _LR.get(kind.__name__.lower(), float(_arguments(kind)["lr"].default))
 
 
+def default_weight_decay(name: str) -> float:
+    """Return the weight decay for an optimiser of which nothing else is known.
+
+    0.02 for AdamW, 0.0001 for SGD, torch's own default for any other, 0 for one that has none.
+
+    >>> default_weight_decay("adamw"), default_weight_decay("sgd"), default_weight_decay("rmsprop")
+    (0.02, 0.0001, 0.0)
+
+    Raises:
+        UsageError: as `create_optimizer`.
+    """
+    kind = _kind(name)
+    own = _arguments(kind).get("weight_decay")
+    return _DECAY.get(kind.__name__.lower(), 0.0 if own is None else float(own.default))
+
+
 def takes_momentum(name: str) -> bool:
     """Whether an optimiser has a momentum, or Adam's first beta, for `create_optimizer` to set.
 
@@ -73,7 +94,7 @@ def create_optimizer(
     name: str,
     lr: float | None = None,
     momentum: float | None = None,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = 0.0,
     backbone_lr: float = 1.0,
     head_names: Iterable[str] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -91,7 +112,7 @@ def create_optimizer(
         momentum: of SGD (then Nesterov's) and RMSprop, beta1 of the Adams; None, and any other optimiser, for
             torch's own.
         weight_decay: on all but `undecayed_parameters`; what it means (a gradient, or a share of the weight in AdamW)
-            is the optimiser's.
+            is the optimiser's; None for `default_weight_decay`.
         backbone_lr: factor on ``lr`` for the backbone.
         head_names: see `anysize.stepping.stages.head_parameters`; asked only where ``backbone_lr`` is not 1.
         options: further arguments of the class, such as ``{"rho": 0.95}``.
@@ -102,17 +123,16 @@ def create_optimizer(
     """
     kind = _kind(name)
     rate = default_lr(name) if lr is None else lr
-    if rate <= 0 or backbone_lr <= 0 or weight_decay < 0:
+    decay = default_weight_decay(name) if weight_decay is None else weight_decay
+    if rate <= 0 or backbone_lr <= 0 or decay < 0:
         raise UsageError(
-            f"lr is {rate:g}, backbone_lr {backbone_lr:g} and weight_decay {weight_decay:g}; the rates must be greater "
+            f"lr is {rate:g}, backbone_lr {backbone_lr:g} and weight_decay {decay:g}; the rates must be greater "
             "than 0, the decay at least 0",
             hint="--head-epochs holds the backbone still" if backbone_lr == 0 else None,
         )
-    if weight_decay and "weight_decay" not in _arguments(kind):
-        raise UsageError(
-            f"{kind.__name__} has no weight decay, and weight_decay is {weight_decay:g}", hint="--weight-decay 0"
-        )
-    groups = _groups(model, rate, weight_decay, backbone_lr, head_names)
+    if decay and "weight_decay" not in _arguments(kind):
+        raise UsageError(f"{kind.__name__} has no weight decay, and weight_decay is {decay:g}", hint="--weight-decay 0")
+    groups = _groups(model, rate, decay, backbone_lr, head_names)
     keywords = _keywords(kind, momentum, dict(options or {}))
     if "weight_decay" not in _arguments(kind):
         for group in groups:

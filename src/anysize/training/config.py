@@ -88,4 +88,20 @@ class TrainConfig(
 
     def changed(self, **values: Any) -> Self:
         """Return the options with some changed, which then count as given; what nobody gave stays a recipe's."""
-        return dataclasses.replace(self, **values).as_given(self.given | frozenset(values))
+        changed = dataclasses.replace(self, **values).as_given(self.given | frozenset(values))
+        return changed.as_from_file(self.from_file - frozenset(values))
+
+    def resolved(self, **values: Any) -> Self:
+        """Return the options with some worked out; what was given, and where, stays as it was."""
+        return dataclasses.replace(self, **values).as_given(self.given).as_from_file(self.from_file)
+
+    @property
+    def from_file(self) -> frozenset[str]:
+        """Names of the options that have the value of a config file, and no flag."""
+        names: frozenset[str] = getattr(self, "_from_file", frozenset())
+        return names
+
+    def as_from_file(self, names: frozenset[str]) -> Self:
+        """Say which of the options a config file has set; for a command line."""
+        object.__setattr__(self, "_from_file", names)
+        return self

@@ -66,19 +66,32 @@ class LossOptions:
     """How a segmenter sees an image: 'whole', all outputs at once; 'patches', square crops of it; 'sampled', whole
     with a share of the outputs in the loss."""
     patch_size: int = 256
-    """Side of the patches, in pixels."""
+    """With --see patches, their side in pixels."""
     patches: Literal["random", "class", "grid"] = "random"
-    """Where patches lie: anywhere, where rare classes are, or on an overlapping grid over the whole image."""
+    """With --see patches, where they lie: anywhere, where rare classes are, or on an overlapping grid over the whole
+    image."""
+    patch_overlap: int | None = None
+    """With --patches grid, pixels that neighbours share at least; by default a quarter of --patch-size."""
     sample_share: float = 0.25
     """With --see sampled, the share of an image's pixels that count."""
     sample_by: Literal["random", "hardest"] = "random"
-    """Which pixels count: drawn at random, or those with the largest loss."""
+    """With --see sampled, which pixels count: drawn at random, or those with the largest loss."""
 
     def __post_init__(self) -> None:
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "at least 0 and less than 1")
         require(0 <= self.aux_weight < math.inf, "aux_weight", self.aux_weight, "at least 0")
         require(self.patch_size >= 1, "patch_size", self.patch_size, "at least 1")
+        require(
+            0 <= self.grid_overlap < self.patch_size,
+            "patch_overlap", self.patch_overlap, f"at least 0 and less than --patch-size {self.patch_size}",
+        )  # fmt: skip
         require(0 < self.sample_share <= 1, "sample_share", self.sample_share, "greater than 0 and at most 1")
+
+    @property
+    def grid_overlap(self) -> int:
+        """``patch_overlap`` as a number. The quarter is ours: each pixel that is not at the border of the image lies an
+        eighth of a patch or more within one patch."""
+        return self.patch_size // 4 if self.patch_overlap is None else self.patch_overlap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +111,9 @@ class OptimizerOptions:
     """First train the new part alone for so many epochs, the pretrained part frozen, then all."""
     momentum: float = 0.9
     """Momentum of sgd, beta1 of adamw."""
-    weight_decay: float = 0.02
-    """Weight decay, not applied to biases and normalisation layers."""
+    weight_decay: float | None = None
+    """Weight decay, not applied to biases and normalisation layers; by default 0.02 for adamw, 0.0001 for sgd, torch's
+    own for the others."""
     sched: Literal["cosine", "poly", "plateau", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine to zero, (1 - t)^0.9, cut on a plateau of the validation loss, or
     constant."""
@@ -121,7 +135,7 @@ class OptimizerOptions:
         )
         require(self.head_epochs >= 0, "head_epochs", self.head_epochs, "at least 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and less than 1")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        require(self.weight_decay is None or self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "at least 0")
         require(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "between 0 and 1")
         require(self.plateau_patience >= 1, "plateau_patience", self.plateau_patience, "at least 1")

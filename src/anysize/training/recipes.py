@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["RECIPES", "Recipe"]
+from anysize.errors import UsageError
+
+__all__ = ["RECIPES", "Recipe", "keeps_its_recipe"]
 
 
 @dataclass(frozen=True)
@@ -122,3 +125,11 @@ _FINETUNE = Recipe(
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (_VOC, _SMALL_DATA, _FINETUNE)})
 """By name."""
+
+
+def keeps_its_recipe(run: Path, asked: str, begun: str) -> UsageError:
+    """Another recipe would set options of a run that has begun to what it never had."""
+    return UsageError(
+        f"--recipe is {asked} beside --resume {run}; a resumed run keeps its recipe, which is {begun}",
+        hint=f"leave out --recipe, or start anew: --recipe {asked} --pretrained {run}/weights/best.safetensors",
+    )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -25,12 +25,15 @@ from anysize.models import ModelCard, fixed_side, model_from_flags, smallest_sid
 from anysize.pairs import parse_pairs
 from anysize.sizes import format_size
 from anysize.stepping.criterion import Criterion
-from anysize.stepping.optimizers import create_optimizer, default_lr, takes_momentum
+from anysize.stepping.optimizers import create_optimizer, default_lr, default_weight_decay, takes_momentum
 from anysize.training.config import TrainConfig
 from anysize.training.fitting import fit_to_memory
+from anysize.training.labelled import require_labels
 from anysize.training.normalising import prepare_batch_norm
 from anysize.training.pretrained import load_pretrained, normalisation_for, with_normalisation
 from anysize.training.recipe import with_recipe
+from anysize.training.remarks import remarks
+from anysize.training.seeing import with_seeing
 from anysize.training.source import check, datasets, held_out, images_of, read_source
 from anysize.training.tasks import Task, task_for
 
@@ -69,7 +72,9 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     device = choose_device(config.device)
     torch.manual_seed(config.seed)
     source, left_out = read_source(config, console)
+    require_labels(source)
     task = task_for(source.task)
+    config = with_seeing(config, source.task, console)
     config = with_recipe(config, source.task, console)
     channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
@@ -80,7 +85,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     require_sides(source.train.joined(held_out(source)), side, config.model, config.max_side)
     _require_fitting(config, model, source, channels, side, task)
     criterion = _criterion(config, source)
-    config = config if config.lr is not None else replace(config, lr=default_lr(config.opt))
+    config = _with_rates(config, console)
     build_optimizer(config, model)  # its options are an error now, not when all images are decoded
     checked = check(source, channels, config, console)
     left_out += checked.source.problems
@@ -88,8 +93,8 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
     normalisation = normalisation_for(config, checked.mean, checked.std)
     train, val = datasets(config, checked.source, channels, side)
-    if isinstance(train, PatchDataset) and config.patches == "grid":
-        console.say("note: a grid of patches covers each image at its own scale: no scale, aspect or rotation is drawn")
+    for remark in remarks(config, model, train):
+        console.say(f"note: {remark}")
     config = prepare_batch_norm(config, model, train, channels, console)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
@@ -138,6 +143,14 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
 def _counted(train: ImageDataset | PatchDataset) -> str:
     count = f"{len(images_of(train))} training images"
     return f"{count} ({len(train)} patches an epoch)" if isinstance(train, PatchDataset) else count
+
+
+def _with_rates(config: TrainConfig, console: Console) -> TrainConfig:
+    """With rate and decay as numbers, where they were left to the optimiser."""
+    lr = default_lr(config.opt) if config.lr is None else config.lr
+    decay = default_weight_decay(config.opt) if config.weight_decay is None else config.weight_decay
+    console.say(f"optimiser   {config.opt}: rate {lr:g}, weight decay {decay:g}")
+    return config.resolved(lr=lr, weight_decay=decay)
 
 
 def build_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:

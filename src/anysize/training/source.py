@@ -25,7 +25,10 @@ from anysize.data import (
 )
 from anysize.data.masks.rules import mask_rules
 from anysize.data.patches import PatchDataset
-from anysize.data.problems import printable
+from anysize.data.problems import describe, printable
+from anysize.doctor.data.checks import number
+from anysize.doctor.data.checks.splits import CHECK
+from anysize.doctor.data.survey import Part, Survey
 from anysize.errors import DataError, LayoutError, UsageError
 from anysize.inference.requirements import leave_out_small
 from anysize.training.config import TrainConfig
@@ -99,11 +102,29 @@ def held_out(source: DataSource) -> ImageTable:
         DataError: there are none.
     """
     if source.val is None:
-        raise DataError(
-            f"there is no image to validate on in {source.root}: each class has a single one, or none was readable",
-            hint="add images, or put some of each class into a val/ folder",
-        )
+        raise _nothing_held_out(source)
     return source.val
+
+
+def _nothing_held_out(source: DataSource) -> DataError:
+    """What `anysize doctor` says of such data, and what has led to it."""
+    parts = (Part(name="train", table=source.train),)
+    survey = Survey(
+        root=source.root, layout=source.layout, task=source.task, classes=source.classes, parts=parts,
+        has_own_split=source.has_own_split,
+    )  # fmt: skip
+    finding = next(iter(CHECK.run(survey)))
+    causes, fix = [], finding.fix
+    if source.has_own_split:
+        readable = " that can be read" if source.problems else ""
+        causes.append(f"the split that {source.root} ({source.layout}) brings has none{readable}")
+    else:  # a share was to be drawn, and what is wanting is images; the last note is that of the draw
+        causes += [note for note in source.notes[-1:] if note != finding.found]
+        fix = "add images: of one that is held out, its class needs another to train on"
+    if source.problems:
+        causes.append(f"{number(len(source.problems), 'file')} cannot be read:\n{describe(source.problems)}")
+        fix = f"repair the files, or {fix}"
+    return DataError(f"{finding.found}: {'; '.join(causes)}", hint=fix)
 
 
 def check(source: DataSource, channels: Literal[1, 3], config: TrainConfig, console: Console) -> CheckedSource:
@@ -155,7 +176,8 @@ def datasets(
     if source.task == "segment" and config.see == "patches":
         if config.patches == "grid" and augmentation.resamples:
             train.augmentation = augmentation.without_resampling()
-        return PatchDataset(train, size=config.patch_size, by=config.patches), val
+        overlap = config.grid_overlap if config.patches == "grid" else 0
+        return PatchDataset(train, size=config.patch_size, by=config.patches, overlap=overlap), val
     return train, val
 
 

@@ -13,6 +13,7 @@ from anysize.batching import Plan, plan_epoch
 from anysize.data import ImageDataset
 from anysize.inference.parts import Parts
 from anysize.loading import Normalisation, PlanLoader, RawBatch
+from anysize.memory import without_pieces
 from anysize.metrics import ConfusionMatrix
 
 __all__ = ["Classified", "classify", "evaluation_plan"]
@@ -111,5 +112,5 @@ def classify(
 
 
 def _micro_batches(loader: PlanLoader, plan: Plan) -> Iterator[RawBatch]:
-    for step in loader.steps(plan):
+    for step in without_pieces(loader.steps(plan)):
         yield from step

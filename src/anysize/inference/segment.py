@@ -17,6 +17,7 @@ from anysize.errors import TrainingError
 from anysize.inference.parts import Parts
 from anysize.loading import Normalisation, PlanLoader, RawBatch
 from anysize.losses import Objective
+from anysize.memory import without_pieces
 from anysize.metrics import ConfusionMatrix, SegmentationScores
 
 __all__ = ["Segmented", "classes_at", "segment", "segment_each"]
@@ -131,7 +132,7 @@ def segment_each(
     was_training = model.training
     model.eval()
     try:
-        batches = (raw for step in loader.steps(plan) for raw in step)
+        batches = (raw for step in without_pieces(loader.steps(plan)) for raw in step)
         answers = (parts or Parts()).answers(answer, batches, device)
         while True:
             # The mode is entered for each batch anew: it must not reach into the code that takes the answers.

@@ -13,6 +13,7 @@ from anysize.console import Console
 from anysize.data import ImageDataset
 from anysize.data.patches import PatchDataset
 from anysize.loading import Normalisation, PlanLoader
+from anysize.memory import without_pieces
 from anysize.models.group_norm import with_group_norm
 from anysize.ragged import together
 from anysize.stepping.batch_norm import apply_policy, batch_norms, frozen_layers, single_value_layers
@@ -188,7 +189,7 @@ class _Recalibration:
             multiple_of=config.multiple_of,
         )
         passes = Passes(self._max_pixels, together=True)
-        for step in self._loader.steps(plan):
+        for step in without_pieces(self._loader.steps(plan)):
             for group in passes.divide(step):
                 yield together(
                     [self._normalisation(raw, self._device, channels_last=config.channels_last) for raw in group]

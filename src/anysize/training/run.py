@@ -12,7 +12,7 @@ from anysize.console import Console
 from anysize.errors import AnysizeError, UsageError
 from anysize.inference.parts import Parts
 from anysize.loading import EpochPlanner
-from anysize.memory import enable_checkpointing, is_checkpointed
+from anysize.memory import enable_checkpointing, is_checkpointed, without_pieces
 from anysize.models import has_batch_statistics, save_model
 from anysize.stepping.optimizers import set_lr
 from anysize.stepping.passes import Passes
@@ -184,7 +184,7 @@ class _Run:
         steps = setup.train_loader.steps(plan, epoch=progress.epoch, first_step=progress.step)
         with self.console.bar(f"epoch {progress.epoch + 1}/{config.epochs}", len(plan)) as bar:
             bar.advance(progress.step)
-            for batches in steps:
+            for batches in without_pieces(steps):
                 epochs_done = progress.epoch + progress.step / len(plan)
                 set_lr(setup.optimizer, self._lr(epochs_done))
                 progress.sums.add(

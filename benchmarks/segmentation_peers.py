@@ -12,6 +12,8 @@ ways, in mean IoU over the data set at the original resolution of the masks, whe
 * ``cropped``: windows of 512 x 512 of the image as it is, smaller images padded with zeros and the ignore label;
   answers on the whole image, alone.
 * ``native-bn`` and ``resized-gn`` tell the two differences apart: native size with BatchNorm, 512 x 512 with GroupNorm.
+* ``native-512``: as ``native``, but images whose longer side has more than 512 pixels are shrunk to that, their shape
+  kept (``anysize train --max-side 512``): what resolution does, and what squares do.
 
 Alike in all ways: the network and its first weights, the optimiser, the loss (sum over all pixels of a step that are
 not ignored, over their number), the schedule, flips, scale jitter and colour, the pixels a step (about a million) and
@@ -81,7 +83,7 @@ MEGAPIXELS = {"facade_voc": 160.0, "bridge_voc": 240.0, "camvid": 100.0, "isbi_e
 """Seen by each training: more where there are more pixels, and so that two cores train all of them in an hour."""
 IDENTITY = ("name", "way", "megapixels", "lr", "seed")
 """What tells one training from another."""
-WAYS = ("native", "native-bn", "resized", "resized-gn", "cropped")
+WAYS = ("native", "native-bn", "native-512", "resized", "resized-gn", "cropped")
 USUAL = ("resized", "cropped")
 SIDE = 512
 STEP_PIXELS = 4 * SIDE * SIDE
@@ -103,6 +105,11 @@ class Job:
     seed: int
     threads: int
     workers: int
+
+    @property
+    def max_side(self) -> int:
+        """Pixels that larger images are shrunk to."""
+        return SIDE if self.way == "native-512" else MAX_SIDE
 
     @property
     def seeing(self) -> str:
@@ -129,9 +136,9 @@ def read(job: Job) -> Data:
     assert source.val is not None
     common = {"coding": source.coding, "seed": job.seed}
     train = ImageDataset(
-        source.train, channels, augmentation=AUGMENTATION, smallest_side=32, max_side=MAX_SIDE, **common
+        source.train, channels, augmentation=AUGMENTATION, smallest_side=32, max_side=job.max_side, **common
     )
-    val = ImageDataset(source.val, channels, max_side=MAX_SIDE, **common)
+    val = ImageDataset(source.val, channels, max_side=job.max_side, **common)
     return Data(train, val, Normalisation(checked.mean, checked.std), len(source.classes))
 
 
@@ -146,7 +153,7 @@ def network(job: Job, data: Data) -> tuple[nn.Module, str]:
         channels=64,
     )
     policy = "group" if job.way.endswith("-gn") else "train"
-    if job.way == "native":
+    if job.way in ("native", "native-512"):
         policy, _ = choose_policy(model, data.train.sizes(0), batch_size=step_images(data), pretrained=False)
     if policy == "group":
         with_group_norm(model)
@@ -207,7 +214,7 @@ def train_native(job: Job, data: Data, model: nn.Module) -> dict[str, float]:
 
 def plain_batches(job: Job, data: Data) -> Iterator[Any]:
     """Training images as they are evaluated, in batches of the training's number of images."""
-    plain = ImageDataset(data.train.table, data.train.channels, coding=data.train.coding, max_side=MAX_SIDE)
+    plain = ImageDataset(data.train.table, data.train.channels, coding=data.train.coding, max_side=job.max_side)
     plan = plan_epoch(plain.sizes(0), step_images(data), max_pixels=MAX_PIXELS, mixing="mixed", seed=job.seed)
     for batches in PlanLoader(plain, workers=job.workers).steps(plan):
         yield together([data.normalisation(raw, torch.device("cpu"), channels_last=True) for raw in batches])

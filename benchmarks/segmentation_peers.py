@@ -59,6 +59,7 @@ from anysize.inference.segment import classes_at, segment
 from anysize.inference.speed import describe_machine
 from anysize.loading import Normalisation, PlanLoader
 from anysize.losses import create_objective
+from anysize.memory import without_pieces
 from anysize.metrics import ConfusionMatrix
 from anysize.models import create_model
 from anysize.models.group_norm import with_group_norm
@@ -197,7 +198,7 @@ def train_native(job: Job, data: Data, model: nn.Module) -> dict[str, float]:
             data.train.sizes(epoch), batch_size, max_pixels=MAX_PIXELS, mixing="mixed", seed=job.seed, epoch=epoch,
             multiple_of=8,
         )  # fmt: skip
-        for step, batches in zip(plan.steps, loader.steps(plan, epoch=epoch), strict=True):
+        for step, batches in zip(plan.steps, without_pieces(loader.steps(plan, epoch=epoch)), strict=True):
             if step.num_images == 1:  # the last: image-level pooling would give BatchNorm a single value
                 break
             set_lr(optimizer, lr_at(job, seen))

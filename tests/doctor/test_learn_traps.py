@@ -324,3 +324,11 @@ def test_an_outline_is_no_interpolation() -> None:
     assert "class 1 lies between two others" in report.findings[0].found
     assert report.losses
     assert not report.failed
+
+
+def test_statistics_of_a_few_updates_are_no_memory() -> None:
+    model = seeded()
+    for _ in range(4):
+        model(torch.rand(2, 3, 65, 80))
+    report = diagnose(model, samples=UNIT)
+    assert "inputs" not in [found.check for found in report.findings], report.lines()

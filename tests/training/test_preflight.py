@@ -328,3 +328,7 @@ def test_shifted_masks_stop_a_short_run_too(tmp_path: Path) -> None:
     assert caught.value.hint.endswith("; --no-preflight trains all the same")
     assert not (tmp_path / "run").exists()
     train(quick_segmenter(moved, tmp_path / "run", epochs=1, preflight=False), console=QUIET)
+    with pytest.raises(TrainingError) as caught:
+        train(quick_segmenter(moved, tmp_path / "small", epochs=1, max_side=64), console=QUIET)
+    assert caught.value.message.endswith("pairs of images that --max-side 64 has shrunk, in whose pixels this is)")
+    assert ", in pixels of the shrunk images; " in str(caught.value.hint)

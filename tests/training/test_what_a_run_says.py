@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anysize.data import DataOptions, load_data
 from anysize.data.augment.rotation import kept_share
+from anysize.data.masks.rules import mask_rules
 from anysize.errors import DataError
+from anysize.options import MaskOptions
 from anysize.training import TrainConfig
 from anysize.training.setup import set_up
 from heard import Heard, segmenter
@@ -164,3 +167,18 @@ def test_validation_images_that_cannot_be_read(tmp_path: Path) -> None:
         "read; 2 files cannot be read:\n  val/across/a.png: "
     )
     assert hint == f"repair the files, or {OWN}"
+
+
+@pytest.mark.parametrize(("batch_size", "is_one_batch"), [(16, True), (4, True), (3, False)])
+def test_one_update_an_epoch_is_told(shapes: Path, batch_size: int, is_one_batch: bool) -> None:
+    said = segmenter(shapes, batch_size=batch_size, epochs=7)[1].starting("note: all 4 training images are one batch")
+    told = f"note: all 4 training images are one batch (--batch-size {batch_size}): one update an epoch, 7 in the "
+    assert said == [f"{told}whole run; smaller batches make more"] * is_one_batch
+
+
+@pytest.mark.parametrize(("labels", "missing"), [((255,), []), ((2,), []), ((7,), [7]), ((1, 9), [9])])
+def test_an_ignore_label_that_is_nowhere_is_told(shapes: Path, labels: tuple[int, ...], missing: list[int]) -> None:
+    notes = load_data(shapes, DataOptions(masks=mask_rules(MaskOptions(ignore_label=",".join(map(str, labels)))))).notes
+    assert [note for note in notes if note.startswith("no mask holds")] == [
+        f"no mask holds the ignore label {value}" for value in missing
+    ]

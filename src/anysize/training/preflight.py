@@ -74,7 +74,9 @@ def preflight(setup: Setup, console: Console) -> None:
         return
     _require_pairs(setup)
     if pixels < LONG_PIXELS:
-        console.say(f"not examined, being short: anysize doctor learn {config.data} asks whether it can learn")
+        console.say(
+            "not examined, being short: 'anysize doctor learn' with the options of this run asks whether it can learn"
+        )
         return
     console.say(
         f"preflight: learning a handful of images by heart; it ends after {_SECONDS:.0f} seconds at the latest, with "
@@ -100,9 +102,11 @@ def _require_pairs(setup: Setup) -> None:
     pairs = [images.load_pair(place) for place in range(len(images))]
     found = check_pairing([image for image, _ in pairs], [mask for _, mask in pairs], tuple(images.table.paths))
     if found:
+        shrunk = bool((images.table.sizes > images.sizes()).any())
+        scale = f" of images that --max-side {setup.config.max_side} has shrunk, in whose pixels this is" * shrunk
         raise TrainingError(
-            f"{found[0].found} (looked at {len(pairs)} pairs)",
-            hint=f"{found[0].fix}; --no-preflight trains all the same",
+            f"{found[0].found} (looked at {len(pairs)} pairs{scale})",
+            hint=f"{found[0].fix}{', in pixels of the shrunk images' * shrunk}; --no-preflight trains all the same",
         )
 
 

@@ -14,7 +14,12 @@ __all__ = ["remarks"]
 
 def remarks(config: TrainConfig, model: nn.Module, train: ImageDataset | PatchDataset) -> list[str]:
     """A sentence each."""
-    found = [_of_grid(train), _of_auxiliary_head(config, model), _of_rotation(config, images_of(train))]
+    found = [
+        _of_grid(train),
+        _of_auxiliary_head(config, model),
+        _of_rotation(config, images_of(train)),
+        _of_updates(config, train),
+    ]
     return [line for line in found if line is not None]
 
 
@@ -55,4 +60,13 @@ def _of_rotation(config: TrainConfig, images: ImageDataset) -> str | None:
         f"--rotate {config.rotate:g}: {is_limited.sum()} of the {len(sizes)} training images turn by about "
         f"{low if low == high else f'{low} to {high}'} degrees at most where the angle drawn would leave less than "
         f"half of a side{needed if (least[is_limited] > LEAST_SHARE).any() else ''}"
+    )
+
+
+def _of_updates(config: TrainConfig, train: ImageDataset | PatchDataset) -> str | None:
+    if config.batch_size < len(train) or len(train) < 2:
+        return None
+    return (
+        f"all {len(train)} training images are one batch (--batch-size {config.batch_size}): one update an epoch, "
+        f"{config.epochs} in the whole run; smaller batches make more"
     )

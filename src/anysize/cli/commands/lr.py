@@ -28,7 +28,7 @@ def run(options: LrConfig, *, as_json: bool) -> int:
     if result.suggestion is None or result.usable is None:
         write_lines(
             f"no rate from {result.rates[0]:.2g} to {result.rates[-1]:.2g} made the loss fall",
-            f"why it does not learn: anysize doctor learn {options.data} --model {options.model}",
+            "why it does not learn: anysize doctor learn, with the same options",
         )
     else:
         low, high = result.usable

@@ -13,6 +13,7 @@ from anysize.data.masks.facts import MaskFacts
 from anysize.data.masks.faults import MaskProblem
 from anysize.data.masks.mask_set import MaskSet
 from anysize.data.masks.meaning import MaskMeaning, mask_meaning
+from anysize.data.masks.rules import MaskRules
 from anysize.data.options import DataOptions
 from anysize.data.problems import FileProblem
 from anysize.data.scanning import Scanned, scan_masks
@@ -76,9 +77,17 @@ def read_masks(
             table=kept,
             readable=readable,
             problems=(*scanned.problems, *(item for item in found if isinstance(item, FileProblem))),
-            notes=tuple(dict.fromkeys((*scanned.notes, *notes))),
+            notes=tuple(dict.fromkeys((*scanned.notes, *notes, *_on_ignore_labels(options.masks, facts)))),
         ),
         meaning=meaning,
         census=count_classes(names, facts, meaning.coding),
         problems=tuple(mask_problems(given)) if facts else (),
     )
+
+
+def _on_ignore_labels(rules: MaskRules, facts: Sequence[MaskFacts]) -> tuple[str, ...]:
+    """What was given as the ignore label and is nowhere: a slip, perhaps, beside the value that was meant."""
+    if any(fact.in_color for fact in facts):
+        return ()
+    missing = [value for value in rules.given_labels if not any(value in fact.values for fact in facts)]
+    return tuple(f"no mask holds the ignore label {value}" for value in missing if facts)

@@ -162,10 +162,8 @@ class _Course:
             at_end=lambda: self.findings.extend(measure_gap(self.case)),
         )
         self.case.figures["update_ratio"] = run.update_ratio
-        if self._has_error or (run.learned and not is_suspicious(run)):
-            return
         self.too_slow = run.cut_short and len(run.losses) < ENOUGH_STEPS and not run.learned
-        if self.too_slow:
+        if self.too_slow or self._has_error or (run.learned and not is_suspicious(run)):
             return
         self.say("trying other learning rates")
         check = check_rate(self.case, run, self.left)

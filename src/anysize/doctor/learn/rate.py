@@ -14,7 +14,7 @@ _FACTOR = 10.0  # a rate this much beside the suggestion is told, if the suggest
 _BELOW = 3.0  # times below the rate at which a sweep begins to fall
 _LITTLE_FALL = 0.2  # of the loss: a rate by which it falls more is slow at worst
 _LEAST_STEPS = 10  # fewer say nothing of a rate that is too low
-_WHOLE = 1.0  # an update as large as the weights
+_HALF = 0.5  # an update half as large as the weights
 _STEPS, _FEWEST_STEPS = 40, 12  # of the sweep
 _LOW, _HIGH = 1e-6, 10.0
 
@@ -36,16 +36,16 @@ def top_lr(case: Case) -> float:
 
 
 def is_suspicious(run: Overfit) -> bool:
-    """Whether the first update replaced the weights: with batch normalisation even that may learn a handful."""
-    return run.update_ratio > _WHOLE
+    """Whether the first update replaced the weights by half: with batch normalisation even that may learn a handful."""
+    return run.update_ratio > _HALF
 
 
 def check_rate(case: Case, run: Overfit, seconds: float) -> RateCheck:
     """Sweep the rates, and where another one is suggested, prove it with a run of the same number of steps.
 
     A rate is too low where the run hardly moved and the loss of the sweep has not begun to fall; too high, ten times
-    above the suggestion, where that does better; or, above the sweep's whole range, where one update replaces the
-    weights.
+    above the suggestion, where that does better; or, above the sweep's whole range, where one update replaces half of
+    the weights.
 
     Args:
         case: what did not learn, or did by an update that is suspicious.

@@ -12,6 +12,7 @@ from anysize.doctor.finding import Finding
 
 __all__ = ["CHECK"]
 
+_RENUMBERED = " (line k names value k: remove the last alone, or say with --mask-values which values the others have)"
 _OF_CODING = frozenset(
     ["beyond", "color", "deep", "foreground_255", "interpolated", "lossy", "sparse", "unknown_color"]
 )
@@ -73,7 +74,9 @@ def _run(survey: Survey) -> Iterator[Finding]:
             "warning",
             f"{_count(empty)} named, and without a {of}: {listed(empty, 24)}",
             f"at least one {of} of each class",
-            "remove their names if they are not meant; metrics leave them out (they are not counted as 0)",
+            "remove their names if they are not meant"
+            + _RENUMBERED * (survey.task == "segment")
+            + "; metrics leave them out (they are not counted as 0)",
         )
     if only_train and not told and survey.part("val") is not None:
         yield Finding(

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from anysize.doctor.finding import Finding
 from anysize.doctor.learn.case import Case, Normalisation
 
+_OF_THE_START = 0.05  # of running statistics that a new layer begins with; less is a memory of images
 __all__ = ["ORDER", "probe"]
 
 ORDER = 15
@@ -111,6 +112,10 @@ def _inputs_of_first(case: Case, images: Tensor) -> dict[_BatchNorm, Tensor]:
 
 def _is_trained(layer: _BatchNorm) -> bool:
     mean, var = layer.running_mean, layer.running_var
+    # Loaded statistics may come without a count of updates; after a few, they are still half of what they began with.
+    updates = 0 if layer.num_batches_tracked is None else int(layer.num_batches_tracked)
+    if updates and layer.momentum is not None and (1 - layer.momentum) ** updates > _OF_THE_START:
+        return False
     return mean is not None and var is not None and bool((mean != 0).any()) and bool((var != 1).any())
 
 

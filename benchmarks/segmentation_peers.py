@@ -11,7 +11,8 @@ ways, in mean IoU over the data set at the original resolution of the masks, whe
   interpolated to the mask's own size.
 * ``cropped``: windows of 512 x 512 of the image as it is, smaller images padded with zeros and the ignore label;
   answers on the whole image, alone.
-* ``native-bn`` and ``resized-gn`` tell the two differences apart: native size with BatchNorm, 512 x 512 with GroupNorm.
+* ``native-bn``, ``native-gn`` and ``resized-gn`` tell the two differences apart: native size with BatchNorm or
+  GroupNorm whatever ``auto`` says, 512 x 512 with GroupNorm.
 * ``native-512``: as ``native``, but images whose longer side has more than 512 pixels are shrunk to that, their shape
   kept (``anysize train --max-side 512``): what resolution does, and what squares do.
 
@@ -84,11 +85,13 @@ MEGAPIXELS = {"facade_voc": 160.0, "bridge_voc": 240.0, "camvid": 100.0, "isbi_e
 """Seen by each training: more where there are more pixels, and so that two cores train all of them in an hour."""
 IDENTITY = ("name", "way", "megapixels", "lr", "seed")
 """What tells one training from another."""
-WAYS = ("native", "native-bn", "native-512", "resized", "resized-gn", "cropped")
+WAYS = ("native", "native-bn", "native-gn", "native-512", "resized", "resized-gn", "cropped")
 USUAL = ("resized", "cropped")
 SIDE = 512
 STEP_PIXELS = 4 * SIDE * SIDE
 AUGMENTATION = Augmentation(hflip=0.5, scale=(0.75, 4 / 3), crop=0.9, color_jitter=0.2)
+NO_SIDE_ABOVE_512 = ("camvid", "isbi_em")
+"""``native-512`` is ``native`` there, and need not be trained."""
 MAX_PIXELS = 8_000_000
 MAX_SIDE = 2048
 """For memory: in all ways the few satellite images that are larger (up to 9 megapixels) are shrunk to this side."""
@@ -385,20 +388,25 @@ def report(results: list[dict[str, Any]]) -> list[str]:
 
 
 def verdict(results: list[dict[str, Any]]) -> list[str]:
-    """Native beside the better of the usual ways, by the mean over seeds."""
+    """Native size, and at most 512 pixels a side, beside each of the usual ways, by the mean over seeds."""
     found: dict[tuple[str, str], list[float]] = {}
     for one in results:
         found.setdefault((one["name"], one["way"]), []).append(one["mean_iou"])
     means = {key: float(np.mean(values)) for key, values in found.items()}
-    gains: dict[str, list[float]] = {}
-    lines = []
-    for name in dict.fromkeys(name for name, _ in means):
+    for name in NO_SIDE_ABOVE_512:
+        if (name, "native") in means:
+            means.setdefault((name, "native-512"), means[name, "native"])
+    lines, total = [], []
+    for own in ("native", "native-512"):
         for way in USUAL:
-            if (name, way) in means and (name, "native") in means:
-                gains.setdefault(way, []).append(means[name, "native"] - means[name, way])
-                lines.append(f"{name:12} native - {way:8} {100 * gains[way][-1]:+6.2f} points")
-    lines += [f"mean         native - {way:8} {100 * float(np.mean(gain)):+6.2f} points" for way, gain in gains.items()]
-    return lines
+            names = [name for name in SETS if (name, way) in means and (name, own) in means]
+            gains = [100 * (means[name, own] - means[name, way]) for name in names]
+            lines += [
+                f"{name:12} {own:10} - {way:8} {gain:+6.2f} points" for name, gain in zip(names, gains, strict=True)
+            ]
+            if gains:
+                total.append(f"{'mean':12} {own:10} - {way:8} {np.mean(gains):+6.2f} points, of {len(gains)} data sets")
+    return [*lines, *total]
 
 
 def main() -> None:

@@ -94,10 +94,13 @@ def error_map(picture: NDArray[np.uint8], truth: NDArray[np.uint8], prediction: 
 def blend(picture: NDArray[np.uint8], labels: NDArray[np.uint8], colors: Colors) -> NDArray[np.uint8]:
     """``(H, W, 3)``: the mask half transparent over the picture, which shows whether they lie on each other.
 
-    Borders between classes are lines of the full colour: they are what should run along the picture's edges.
+    Borders between classes are lines of the full colour: they are what should run along the picture's edges. Black,
+    the first of Pascal VOC's colours, would tell nothing and darken what lies below: there the picture stays as it is.
     """
     colored = color_labels(labels, colors)
     mixed = ((picture.astype(np.uint16) + colored) // 2).astype(np.uint8)
+    is_black = ~colored.any(axis=2)
+    mixed[is_black] = picture[is_black]
     border = np.zeros(labels.shape, dtype=bool)
     border[1:] |= labels[1:] != labels[:-1]
     border[:, 1:] |= labels[:, 1:] != labels[:, :-1]

@@ -1,7 +1,7 @@
 """Whether the learning rate is what keeps a handful from being learned: a short sweep, and the proof by another run."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anysize.doctor.finding import Finding
 from anysize.doctor.learn.case import Case
@@ -83,6 +83,9 @@ def check_rate(case: Case, run: Overfit, seconds: float) -> RateCheck:
     left = max(seconds - (time.perf_counter() - started), 0.0)
     proof = overfit(case, steps=max(len(run.losses), 12), seconds=left, lr=rate)
     does_better = proof.fall > run.fall + 0.1 or (proof.learned and not run.learned)
+    if not does_better and is_suspicious(run) and lr > rate * _FACTOR and lr <= top:
+        # Behind batch normalisation the scale of weights is nothing: a handful says too little for an error.
+        return RateCheck((replace(_finding(lr, rate, result.usable, run, proof), severity="warning"),), result)
     if not does_better and not (is_suspicious(run) and lr > top):
         return RateCheck(sweep=result, decided=proof.learned or not proof.cut_short)
     return RateCheck((_finding(lr, rate, result.usable, run, proof),), result)

@@ -5,8 +5,8 @@ The question: is a network that is trained and answers at native size at least a
 ways, in mean IoU over the data set at the original resolution of the masks, where all have seen as many pixels?
 
 * ``native``: anysize. Images of all sizes as they are, on ragged batches; answers at native size. A step of a million
-  pixels has two to six images; ``--batch-norm auto`` re-estimates BatchNorm's statistics from 4 on, and takes GroupNorm
-  for fewer, as in any run.
+  pixels has two to six images; ``--batch-norm auto`` re-estimates BatchNorm's statistics where they are worth two of
+  one size or more, and takes GroupNorm for fewer, as in any run.
 * ``resized``: each image is resized to 512 x 512, as users of segmentation_models_pytorch do; its logits are
   interpolated to the mask's own size.
 * ``cropped``: windows of 512 x 512 of the image as it is, smaller images padded with zeros and the ignore label;

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anysize.console import Console
 from anysize.errors import ImageSizeError, TrainingError
 from anysize.inference import EvalConfig
 from anysize.inference.evaluate import evaluate
@@ -28,6 +27,7 @@ from anysize.training import run as run_module
 from anysize.training import setup as setting_up
 from anysize.training.fitting import largest_image
 from anysize.training.run import train
+from heard import Heard
 from toy import QUIET, quick, table_of
 
 CPU = torch.device("cpu")
@@ -397,18 +397,6 @@ def test_answers_come_in_parts() -> None:
     )
 
 
-class Said(Console):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def say(self, line: str = "") -> None:
-        self.lines.append(line)
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
-
-
 @pytest.fixture
 def hungry_runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def install(most: int) -> None:
@@ -425,7 +413,7 @@ def test_a_run_that_is_short_of_memory(stripes: Path, tmp_path: Path, hungry_run
     steady = {"opt": "sgd", "lr": 0.05, "sched": "constant", "warmup_epochs": 0.0}
     plain = train(quick(stripes, tmp_path / "plain", **steady), console=QUIET)
     hungry_runs(4000)
-    said = Said()
+    said = Heard()
     config = quick(stripes, tmp_path / "short", **{**steady, "epochs": 1})
     train(config, console=said)
     events = [json.loads(line) for line in (tmp_path / "short" / "events.jsonl").read_text().splitlines()]
@@ -433,7 +421,7 @@ def test_a_run_that_is_short_of_memory(stripes: Path, tmp_path: Path, hungry_run
     assert 1 <= len(shortages) <= 8  # the first two steps learn that the limit is far too high
     assert set(shortages) <= set(said.lines)
     before = len(shortages)
-    again = Said()
+    again = Heard()
     result = train(TrainConfig(resume=tmp_path / "short", epochs=3), console=again)
     assert result.ended == "finished"
     assert sum("done again" in line for line in again.lines) == 0 < before
@@ -448,28 +436,28 @@ def test_checkpointing_that_came_on_is_on_when_resumed(
     """Before the first step, which would else run out of memory again."""
     hungry_runs(700)
     options = {"model": "resnet9", "model_kwargs": ("width=4",), "epochs": 1, "max_pixels": 4000}
-    said = Said()
+    said = Heard()
     train(quick(stripes, tmp_path / "run", **options), console=said)
     assert any("activation checkpointing is on from here" in line for line in said.lines)
-    again = Said()
+    again = Heard()
     train(TrainConfig(resume=tmp_path / "run", epochs=2), console=again)
     assert "activation checkpointing is on, as it was" in again.lines
     assert not any("does not fit" in line for line in again.lines)
 
 
 def test_auto_is_resolved_in_training_and_evaluation(stripes: Path, tmp_path: Path) -> None:
-    said = Said()
+    said = Heard()
     result = train(quick(stripes, tmp_path / "run", max_pixels="auto", epochs=1), console=said)
     (line,) = [line for line in said.lines if line.startswith("max pixels  ")]
     assert "bytes a pixel" in line
     text = (tmp_path / "run" / "config.yaml").read_text()
     (limit,) = [int(line.split()[1]) for line in text.splitlines() if line.startswith("max_pixels:")]
     assert limit > 1_000_000
-    said = Said()
+    said = Heard()
     evaluate(EvalConfig(run=result.run, max_pixels="auto", workers=0, device="cpu"), console=said)
     assert sum(line.startswith("max pixels  ") for line in said.lines) == 1
     # Resumed with its own number, it measures nothing.
-    said = Said()
+    said = Heard()
     train(TrainConfig(resume=result.run, epochs=2), console=said)
     assert not any(line.startswith("max pixels  ") for line in said.lines)
 

@@ -1,9 +1,9 @@
 """Whether the learning rate is what keeps a handful from being learned: a short sweep, and the proof by another run."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from anysize.doctor.finding import Finding
+from anysize.doctor.finding import Finding, Severity
 from anysize.doctor.learn.case import Case
 from anysize.doctor.learn.overfit import Overfit, overfit
 from anysize.doctor.sweep import SweepResult, sweep
@@ -44,8 +44,8 @@ def check_rate(case: Case, run: Overfit, seconds: float) -> RateCheck:
     """Sweep the rates, and where another one is suggested, prove it with a run of the same number of steps.
 
     A rate is too low where the run hardly moved and the loss of the sweep has not begun to fall; too high, ten times
-    above the suggestion, where that does better; or, above the sweep's whole range, where one update replaces half of
-    the weights.
+    above the suggestion, where that does better, or where one update replaces half of the weights (a warning, if the
+    rate lies within the sweep's range).
 
     Args:
         case: what did not learn, or did by an update that is suspicious.
@@ -83,15 +83,17 @@ def check_rate(case: Case, run: Overfit, seconds: float) -> RateCheck:
     left = max(seconds - (time.perf_counter() - started), 0.0)
     proof = overfit(case, steps=max(len(run.losses), 12), seconds=left, lr=rate)
     does_better = proof.fall > run.fall + 0.1 or (proof.learned and not run.learned)
-    if not does_better and is_suspicious(run) and lr > rate * _FACTOR and lr <= top:
-        # Behind batch normalisation the scale of weights is nothing: a handful says too little for an error.
-        return RateCheck((replace(_finding(lr, rate, result.usable, run, proof), severity="warning"),), result)
-    if not does_better and not (is_suspicious(run) and lr > top):
+    replaces = is_suspicious(run) and lr > rate * _FACTOR
+    if not (does_better or replaces):
         return RateCheck(sweep=result, decided=proof.learned or not proof.cut_short)
-    return RateCheck((_finding(lr, rate, result.usable, run, proof),), result)
+    # Behind batch normalisation the scale of weights is nothing: a handful says too little for an error there.
+    severity: Severity = "error" if does_better or lr > top else "warning"
+    return RateCheck((_finding(severity, lr, rate, result.usable, run, proof),), result)
 
 
-def _finding(lr: float, rate: float, usable: tuple[float, float], run: Overfit, proof: Overfit) -> Finding:
+def _finding(
+    severity: Severity, lr: float, rate: float, usable: tuple[float, float], run: Overfit, proof: Overfit
+) -> Finding:
     way = "high" if lr > rate else "low"
     times = lr / rate if lr > rate else rate / lr
     proven = f"{proof.losses[-1]:.3g} in {len(proof.losses)}"
@@ -101,7 +103,7 @@ def _finding(lr: float, rate: float, usable: tuple[float, float], run: Overfit, 
         proven += ", by which a handful is learned and a data set is not"
     return Finding(
         "learning-rate",
-        "error",
+        severity,
         f"the learning rate {lr:.2g} is about {times:.0f} times too {way}: the loss went from {run.losses[0]:.3g} to "
         f"{run.losses[-1]:.3g} in {len(run.losses)} steps, with {rate:.2g} to {proven}",
         f"a rate from {usable[0]:.1g} to {usable[1]:.1g}, as a sweep shows",

@@ -15,10 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from anysize.doctor.finding import Finding
 from anysize.doctor.learn.case import Case, Normalisation
 
-_OF_THE_START = 0.05  # of running statistics that a new layer begins with; less is a memory of images
 __all__ = ["ORDER", "probe"]
 
 ORDER = 15
+_OF_THE_START = 0.05  # of running statistics that a new layer begins with; less is a memory of images
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _HALF = ((127.5,) * 3, (127.5,) * 3)
 _UNIT = ((0.0,) * 3, (255.0,) * 3)

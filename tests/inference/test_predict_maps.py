@@ -103,7 +103,8 @@ def test_the_index_counts_what_the_masks_hold(weights: Path, images: Path, tmp_p
         assert (row["ignored_share"], answer.ignored_share) == ("0.000000", 0.0)
         assert [share for _, share in answer.top] == sorted((s for s in answer.shares.values() if s), reverse=True)
         colors = np.array(default_palette(3), np.uint16)[mask]
-        mixed = (pixels_of(row["path"]).astype(np.uint16) + colors) // 2
+        below = pixels_of(row["path"]).astype(np.uint16)
+        mixed = np.where(colors.any(axis=2, keepdims=True), (below + colors) // 2, below)  # black leaves the picture
         padded = np.pad(mask, ((1, 0), (1, 0)), mode="edge")
         border = (mask != padded[:-1, 1:]) | (mask != padded[1:, :-1])  # a line of the full colour
         mixed[border] = colors[border]

@@ -19,6 +19,7 @@ from anysize.errors import AnysizeError, CheckpointError, UsageError
 from anysize.training import TrainConfig
 from anysize.training.interrupt import StopRequest
 from anysize.training.run import train
+from anysize.training.run_folder import RunFolder
 from toy import QUIET, quick, table_of
 
 # What has a memory: batch statistics, and the optimiser's moments.
@@ -215,3 +216,28 @@ def test_a_run_that_cannot_start_leaves_no_folder(stripes: Path, tmp_path: Path)
     with pytest.raises(AnysizeError):
         train(quick(stripes, tmp_path / "run", model="no_such_model"), console=QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_do_not_write_to_one_run(uninterrupted: Path, stripes: Path) -> None:
+    again = quick(stripes, None, **STATEFUL, resume=uninterrupted, epochs=4)
+    rows = table_of(uninterrupted)
+    # The lock is the open file's: of another process it is the same.
+    with RunFolder(uninterrupted).held(), pytest.raises(UsageError, match="another process is training in the run"):
+        train(again, console=QUIET)
+    assert table_of(uninterrupted) == rows
+
+
+def test_a_process_that_was_killed_holds_no_run(tmp_path: Path) -> None:
+    script = "import os, sys; from anysize.training.run_folder import RunFolder; from pathlib import Path\n"
+    script += "with RunFolder(Path(sys.argv[1])).held(): os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / ".lock").exists()
+    with RunFolder(tmp_path).held():
+        pass
+
+
+def test_from_python_a_run_that_is_not_there_is_named(stripes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no run in .*nowhere"):
+        train(quick(stripes, None, resume=tmp_path / "nowhere"), console=QUIET)
+    assert not (tmp_path / "nowhere").exists()

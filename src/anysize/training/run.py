@@ -60,34 +60,43 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     folder, config = _choose_folder(config)
     if config.resume is not None:
         require_same_norm(config, config.resume)
+        with folder.held():
+            setup = set_up(config, console)
+            return _go(setup, folder, _resumed(config, setup, folder, console), console)
     setup = set_up(config, console)
-    progress = RunProgress.at_start(setup)
-    if config.resume is not None:
-        saved = load_checkpoint(folder.checkpoint, setup.model, setup.optimizer)
-        progress = RunProgress.from_json(saved.progress)
-        if progress.data_digest != setup.data_digest:
-            raise UsageError(
-                f"{folder.root} was trained on other images, another split, other classes or another size limit than "
-                f"{config.data} gives now: a validation image may have been trained on",
-                hint="restore the images and options (seed, --val-split, --max-side, --min-side), or start a new run",
-            )
-        progress.plateau.patience, progress.plateau.factor = config.plateau_patience, config.plateau_factor
-        take_changes(config, read_config(TrainConfig, folder.config), progress, setup, console)
-        if progress.epoch >= config.epochs:
-            console.say(f"{folder.root} has finished its {config.epochs} epochs; a larger --epochs goes on with it")
-        else:
-            console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
-        if progress.checkpointing and config.checkpointing == "auto" and enable_checkpointing(setup.model):
-            console.say("activation checkpointing is on, as it was")
+    preflight(setup, console)
+    folder.create()
+    with folder.held():
+        return _go(setup, folder, RunProgress.at_start(setup), console)
+
+
+def _resumed(config: TrainConfig, setup: Setup, folder: RunFolder, console: Console) -> RunProgress:
+    """How far the run in ``folder`` had come; its weights are in ``setup`` then."""
+    saved = load_checkpoint(folder.checkpoint, setup.model, setup.optimizer)
+    progress = RunProgress.from_json(saved.progress)
+    if progress.data_digest != setup.data_digest:
+        raise UsageError(
+            f"{folder.root} was trained on other images, another split, other classes or another size limit than "
+            f"{config.data} gives now: a validation image may have been trained on",
+            hint="restore the images and options (seed, --val-split, --max-side, --min-side), or start a new run",
+        )
+    progress.plateau.patience, progress.plateau.factor = config.plateau_patience, config.plateau_factor
+    take_changes(config, read_config(TrainConfig, folder.config), progress, setup, console)
+    if progress.epoch >= config.epochs:
+        console.say(f"{folder.root} has finished its {config.epochs} epochs; a larger --epochs goes on with it")
     else:
-        preflight(setup, console)
-        folder.create()
+        console.say(f"going on with {folder.root} at epoch {progress.epoch + 1}, step {progress.step + 1}")
+    if progress.checkpointing and config.checkpointing == "auto" and enable_checkpointing(setup.model):
+        console.say("activation checkpointing is on, as it was")
+    return progress
+
+
+def _go(setup: Setup, folder: RunFolder, progress: RunProgress, console: Console) -> TrainResult:
     # Which folder it is says where the file lies; as an option it would have --config begin in the same one.
     write_config(folder.config, dataclasses.replace(setup.config, resume=None, output=None))
     write_left_out(folder.left_out, setup.left_out)
     write_split(folder.split, [("train", images_of(setup.train).table), ("val", setup.val.table)])
-    run = _Run(setup, folder, progress, Recorder(folder, setup, console), console)
-    return run.go()
+    return _Run(setup, folder, progress, Recorder(folder, setup, console), console).go()
 
 
 def _choose_folder(config: TrainConfig) -> tuple[RunFolder, TrainConfig]:

@@ -2,10 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from anysize.errors import UsageError
 
@@ -93,6 +96,33 @@ class RunFolder:
         """
         self.require_free()
         self.root.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder to this process: two that write to it would mix their rows and checkpoints.
+
+        The operating system lets go of it when the process ends, however it ends; the empty file ``.lock`` that stays
+        means nothing by itself.
+
+        Raises:
+            UsageError: another process trains in it now, or there is no such folder.
+        """
+        if not self.root.is_dir():
+            raise UsageError(
+                f"there is no run in {self.root}", hint="--resume takes the folder of a run that was started before"
+            )
+        lock = FileLock(self.root / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"another process is training in the run folder {self.root}",
+                hint="wait until it has ended, or stop it (Ctrl-C saves); then --resume goes on",
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def log_event(self, kind: str, time: float, content: Mapping[str, Any]) -> None:
         """Append a line to the events: what happened (``kind``), when (seconds since 1970) and its particulars."""

@@ -11,6 +11,7 @@ from anysize.data.cache import default_cache_path
 from anysize.data.dataset import ImageDataset
 from anysize.data.images import read_image
 from anysize.data.source import DataOptions, load_data
+from anysize.data.start_size import StartSize
 from anysize.errors import DataError, UsageError
 
 
@@ -43,6 +44,27 @@ def test_the_sizes_promised_are_loaded(table, channels: int, max_side: int | Non
             assert np.array_equal(image, twin.load(index, epoch))
         different += not np.array_equal(sizes, dataset.sizes(epoch + 1))
     assert different == 10
+
+
+@pytest.mark.parametrize("max_side", [None, 16])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(scale=(0.5, 2), crop=0.7)])
+def test_the_first_epochs_have_smaller_images(table, max_side: int | None, augmentation: Augmentation | None) -> None:
+    """An epoch has the pixels of a data set that has its limit in all of them."""
+    grown = ImageDataset(table, 3, augmentation=augmentation, max_side=max_side, start=StartSize(10, 2), seed=5)
+    small, full = (ImageDataset(table, 3, augmentation=augmentation, max_side=side, seed=5) for side in (10, max_side))
+    assert (small.sizes(0) != full.sizes(0)).any()
+    for epoch in range(4):
+        same = small if epoch < 2 else full
+        np.testing.assert_array_equal(grown.sizes(epoch), same.sizes(epoch))
+        for index in range(len(table)):
+            np.testing.assert_array_equal(grown.load(index, epoch), same.load(index, epoch))
+    np.testing.assert_array_equal(grown.largest_sizes(), full.largest_sizes())
+
+
+@pytest.mark.parametrize(("side", "epochs"), [(0, 1), (8, 0)])
+def test_a_start_of_nothing_is_refused(side: int, epochs: int) -> None:
+    with pytest.raises(UsageError, match="both must be 1 at least"):
+        StartSize(side, epochs)
 
 
 def test_without_augmentation_the_pixels_are_the_files(table) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from anysize.batching import Plan, PlanStream, plan_epoch
+from anysize.data.start_size import StartSize
 from anysize.errors import PlanError
 from anysize.loading import EpochPlanner
 from anysize.loading import epochs as epochs_module
@@ -34,6 +35,35 @@ def test_free_canvases_are_those_of_plan_epoch():
         sizes_of(2), 16, max_pixels=100_000, multiple_of=8, pool=64, seed=3, epoch=2, launch_pixels=16_384
     )
     assert planner.plan(2) == expected
+
+
+def smaller_at_first(epoch: int) -> np.ndarray:
+    return sizes_of(epoch) // (3 if epoch < 2 else 1)
+
+
+def test_a_step_of_smaller_images_has_more_of_them():
+    planner = EpochPlanner(smaller_at_first, BatchOptions(batch_size=4), seed=3, start=StartSize(30, 2))
+    ratio = smaller_at_first(2).prod(axis=1).mean() / smaller_at_first(0).prod(axis=1).mean()
+    assert 8 < ratio < 10
+    assert [planner.batch_size(epoch) for epoch in range(4)] == [round(4 * ratio)] * 2 + [4] * 2
+    pixels = []
+    for epoch in range(4):
+        sizes, plan = smaller_at_first(epoch), planner.plan(epoch)
+        check(plan, sizes, planner.batch_size(epoch), multiple_of=8)
+        pixels.append(sizes.prod(axis=1).sum() / len(plan))
+    assert max(pixels) < 1.3 * min(pixels)
+
+
+def test_static_canvases_are_for_both_sizes():
+    planner = EpochPlanner(smaller_at_first, BatchOptions(batch_size=4, max_canvases=6), seed=3, start=StartSize(30, 2))
+    assert planner.canvases is not None
+    longer = sorted(max(canvas) for canvas in planner.canvases.canvases)
+    assert longer[0] <= 32 < 80 < longer[-1]
+    for epoch in (0, 3):
+        check(
+            planner.plan(epoch), smaller_at_first(epoch), planner.batch_size(epoch), multiple_of=8,
+            canvases=planner.canvases,
+        )  # fmt: skip
 
 
 def test_very_many_images_are_streamed(monkeypatch):

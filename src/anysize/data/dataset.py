@@ -21,6 +21,7 @@ from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ByteSource, ImageReadE
 from anysize.data.masks import MaskCoding, read_mask
 from anysize.data.problems import printable
 from anysize.data.sampling import require_share, sampled_mask
+from anysize.data.start_size import StartSize
 from anysize.data.table import ImageTable
 from anysize.errors import DataError, UsageError
 
@@ -37,6 +38,7 @@ class ImageDataset:
         coding: what the values of mask files mean; None where masks are not wanted.
         augmentation: what is varied in each epoch; None for nothing.
         max_side: images with a longer side above this are shrunk to it, keeping their aspect.
+        start: a smaller limit than that in the first epochs; None for the same sizes in all.
         smallest_side: augmentation makes no side smaller than this.
         sample_share: of the target pixels that count, the share that still does, drawn anew in each epoch: the others
             become `IGNORED` (Shelhamer, Long and Darrell 2017, section 4.4: a loss sampled within whole images).
@@ -52,6 +54,7 @@ class ImageDataset:
         coding: MaskCoding | None = None,
         augmentation: Augmentation | None = None,
         max_side: int | None = None,
+        start: StartSize | None = None,
         smallest_side: int = 1,
         sample_share: float = 1.0,
         max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
@@ -68,6 +71,7 @@ class ImageDataset:
         self.coding = coding
         self.augmentation = augmentation
         self.max_side = max_side
+        self.start = start
         self.smallest_side = smallest_side
         self.sample_share = sample_share
         self.max_image_pixels = max_image_pixels
@@ -216,7 +220,7 @@ class ImageDataset:
             self.augmentation,
             seed=self.seed,
             epoch=epoch,
-            max_side=self.max_side,
+            max_side=self.max_side if self.start is None else self.start.max_side(epoch, self.max_side),
             smallest_side=self.smallest_side,
         )
 

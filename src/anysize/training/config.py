@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from tyro.conf import Positional, arg
 
+from anysize.data.start_size import StartSize
+from anysize.errors import UsageError
 from anysize.options import BatchOptions, DeviceOptions, ImageOptions, MaskOptions, RemembersGiven, require
 from anysize.pairs import parse_pairs
 from anysize.training.options import AugmentOptions, LossOptions, OptimizerOptions
@@ -33,12 +35,13 @@ class TrainConfig(
     file with path,label[,split]; for a segmenter images with masks: VOC, Cityscapes, ADE20K, images/ and masks/, or a
     CSV file with path,mask[,split]."""
     output: Path | None = None
-    """The run folder; by default runs/DATA-MODEL, numbered."""
+    """Folder for the results: of `anysize train` the run folder, by default runs/DATA-MODEL, numbered."""
     resume: Path | None = None
     """Go on with this run folder, from its last checkpoint, with its own options; flags given beside it override."""
     recipe: str = "auto"
-    """A set of defaults from the literature: voc, small-data, finetune (docs/recipes.md); what you give yourself stays.
-    'auto': for segmenters small-data, or finetune with --pretrained; for classifiers none."""
+    """A set of defaults: voc, small-data, finetune (docs/recipes.md), or none; what you give yourself stays. 'auto':
+    for segmenters small-data, or finetune with --pretrained; for classifiers none, and the defaults that --help tells
+    are theirs."""
     model: str = "resnet9"
     """Name of the network; `anysize summary` lists them all."""
     model_kwargs: tuple[str, ...] = ()
@@ -58,6 +61,11 @@ class TrainConfig(
     Xception and MobileNetV2 of Keras have 127.5 for mean and std."""
     epochs: int = 30
     """Passes over the training images."""
+    start_side: int | None = None
+    """Progressive resizing: in the first epochs images whose longer side exceeds this many pixels are shrunk to it, as
+    many more of them a step as keep its pixels; then all come at full size. By default they do from the first epoch."""
+    start_epochs: int | None = None
+    """With --start-side, how many epochs that lasts; by default four fifths of --epochs."""
     patience: int = 10
     """Stop after so many epochs without a better validation result; 0 never stops early."""
     seed: int = 0
@@ -77,6 +85,7 @@ class TrainConfig(
         ):  # fmt: skip
             base.__post_init__(self)
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        self._require_start()
         require(self.patience >= 0, "patience", self.patience, "at least 0 (0 never stops early)")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         require((self.mean is None) == (self.std is None), "mean", self.mean, "given together with --std")
@@ -85,6 +94,34 @@ class TrainConfig(
         for value in self.std or ():
             require(0 < value < math.inf, "std", value, "greater than 0")
         parse_pairs("model-kwargs", self.model_kwargs)
+
+    def _require_start(self) -> None:
+        side, epochs = self.start_side, self.start_epochs
+        if side is None:
+            if epochs is not None:
+                raise UsageError(
+                    f"--start-epochs is {epochs}, and there is no smaller side to start with",
+                    hint="--start-side 512, or leave out --start-epochs",
+                )
+            return
+        require(side >= 1, "start_side", side, "at least 1")
+        require(self.max_side is None or side < self.max_side, "start_side", side, f"below --max-side {self.max_side}")
+        require(
+            epochs is None or 1 <= epochs < self.epochs,
+            "start_epochs", epochs, f"at least 1 and below --epochs {self.epochs}: the last are at full size",
+        )  # fmt: skip
+        require(self.epochs >= 2, "epochs", self.epochs, "2 or more with --start-side: the last is at full size")
+
+    @property
+    def start(self) -> StartSize | None:
+        """What ``start_side`` and ``start_epochs`` come to; None for full size from the first epoch.
+
+        A fifth of the epochs at full size is what Composer's ProgressiveResizing has (``finetune_fraction``).
+        """
+        if self.start_side is None:
+            return None
+        epochs = max(1, self.epochs * 4 // 5) if self.start_epochs is None else self.start_epochs
+        return StartSize(self.start_side, epochs)
 
     def changed(self, **values: Any) -> Self:
         """Return the options with some changed, which then count as given; what nobody gave stays a recipe's."""

@@ -110,7 +110,7 @@ class _Update:
 
 def step_batches(setup: Setup, count: int) -> list[tuple[list[RawBatch], list[Any]]]:
     """The first steps of the first epoch, as training sees them: the micro-batches of each, as bytes, and targets."""
-    planner = EpochPlanner(setup.train.sizes, setup.config, seed=setup.config.seed)
+    planner = EpochPlanner(setup.train.sizes, setup.config, seed=setup.config.seed, start=setup.config.start)
     plan = planner.plan(0)
     steps = [list(step) for step in setup.train_loader.steps(plan[:count], epoch=0)]
     return [(raws, [targets_of([raw], torch.device("cpu")) for raw in raws]) for raws in steps]

@@ -45,7 +45,7 @@ def prepare_batch_norm(
     if policy == "auto":
         policy, reason = choose_policy(
             model,
-            train.sizes(0),
+            train.sizes(0 if config.start is None else config.start.epochs),  # at full size
             batch_size=config.batch_size,
             pretrained=config.pretrained is not None,
             in_channels=channels,

@@ -69,7 +69,7 @@ def preflight(setup: Setup, console: Console) -> None:
         TrainingError: it cannot, with the causes that were found and their fixes.
     """
     config = setup.config
-    pixels = float(setup.train.sizes(0).prod(axis=1).sum()) * config.epochs
+    pixels = _pixels(setup)
     if not config.preflight or config.resume is not None or setup.task.name != "segment":
         return
     _require_pairs(setup)
@@ -92,6 +92,15 @@ def preflight(setup: Setup, console: Console) -> None:
         )
     for line in lines:
         (console.warn if report.failed else console.say)(f"preflight: {line}")
+
+
+def _pixels(setup: Setup) -> float:
+    """Of all training images in all epochs."""
+    stages = [(0, setup.config.epochs)]
+    if setup.config.start is not None:
+        small = setup.config.start.epochs
+        stages = [(0, small), (small, setup.config.epochs - small)]
+    return sum(float(setup.train.sizes(first).prod(axis=1).sum()) * count for first, count in stages)
 
 
 def _require_pairs(setup: Setup) -> None:

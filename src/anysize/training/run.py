@@ -126,7 +126,7 @@ class _Run:
         self.setup, self.folder, self.progress = setup, folder, progress
         self.recorder, self.console = recorder, console
         self.config = setup.config
-        self.planner = EpochPlanner(setup.train.sizes, setup.config, seed=setup.config.seed)
+        self.planner = EpochPlanner(setup.train.sizes, setup.config, seed=setup.config.seed, start=setup.config.start)
         asked, held = progress.pass_pixels or (0, 0)
         self.passes = Passes(
             # A run that was short of memory goes on as it was; with another --max-pixels it starts afresh.
@@ -168,9 +168,14 @@ class _Run:
             return "interrupted"
         if self.progress.epoch >= self.config.epochs:
             return "finished"
-        if self.config.patience and self.progress.epochs_since_best >= self.config.patience:
+        if self.config.patience and self._epochs_since_best() >= self.config.patience:
             return "stopped early"
         return None
+
+    def _epochs_since_best(self) -> int:
+        """Epochs without a better result; before images come at full size none is waited for."""
+        start = self.config.start
+        return min(self.progress.epochs_since_best, self.progress.epoch - (0 if start is None else start.epochs))
 
     def _check_plan(self, plan: Plan | PlanStream) -> None:
         """In the middle of an epoch only the plan that the epoch began with gives every image exactly once."""

@@ -35,6 +35,7 @@ from anysize.training.recipe import with_recipe
 from anysize.training.remarks import remarks
 from anysize.training.seeing import with_seeing
 from anysize.training.source import check, datasets, held_out, images_of, read_source
+from anysize.training.start import require_start_sides, told_start, with_start
 from anysize.training.tasks import Task, task_for
 
 __all__ = ["Setup", "build_optimizer", "set_up"]
@@ -76,6 +77,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     task = task_for(source.task)
     config = with_seeing(config, source.task, console)
     config = with_recipe(config, source.task, console)
+    config = with_start(config)
     channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
     model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)
@@ -83,6 +85,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     config = with_normalisation(config, channels, console)
     side = smallest_side(model, channels)
     require_sides(source.train.joined(held_out(source)), side, config.model, config.max_side)
+    require_start_sides(config, source.train, side)
     _require_fitting(config, model, source, channels, side, task)
     criterion = _criterion(config, source)
     config = _with_rates(config, console)
@@ -95,6 +98,9 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     train, val = datasets(config, checked.source, channels, side)
     for remark in remarks(config, model, train):
         console.say(f"note: {remark}")
+    told = told_start(config, train)
+    if told is not None:
+        console.say(told)
     config = prepare_batch_norm(config, model, train, channels, console)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]

@@ -161,6 +161,7 @@ def datasets(
         coding=source.coding,
         augmentation=augmentation,
         max_side=config.max_side,
+        start=config.start,
         smallest_side=side,
         max_image_pixels=config.max_image_pixels,
         seed=config.seed,

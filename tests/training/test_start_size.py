@@ -1,0 +1,140 @@
+"""Progressive resizing: a run whose first epochs have smaller images."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_resume import same_results, stop_after
+
+import anysize.training.run as run_module
+from anysize.config_file import read_config
+from anysize.data import ImageDataset
+from anysize.errors import AnysizeError
+from anysize.training import TrainConfig
+from anysize.training.preflight import _pixels
+from anysize.training.progress import RunProgress
+from anysize.training.run import train
+from anysize.training.setup import Setup, set_up
+from heard import Heard, segmenter
+from toy import QUIET, quick, quick_segmenter, write_shapes, write_stripes
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shapes(tmp_path_factory.mktemp("shapes") / "voc", count=18, val=4, sides=(40, 90))
+
+
+def test_a_run_grows_its_images(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes through the network: small images first, more a step, then full ones; a resumed run is the same."""
+    seen: list[tuple[int, int]] = []
+    step = run_module.train_step
+
+    def watched(model: Any, optimizer: Any, batches: Any, *rest: Any, **options: Any) -> Any:
+        raws = list(batches)
+        sizes = [size for raw in raws for size in raw.sizes]
+        seen.append((len(sizes), max(max(size) for size in sizes)))
+        return step(model, optimizer, raws, *rest, **options)
+
+    config = quick_segmenter(shapes, tmp_path / "whole", start_side=32, epochs=5, crop=1.0, val_split=0.3)
+    heard = Heard()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "train_step", watched)
+        whole = train(config, console=heard)
+    assert read_config(TrainConfig, whole.run / "config.yaml").start_epochs == 4
+    (told,) = heard.starting("image sizes")
+    num = int(told.split(" images a step")[0].split()[-1])
+    assert told == (
+        f"image sizes epochs 1 to 4: longer side at most 32 pixels, {num} images a step; then as they are, 4 a step, "
+        "for about as many pixels"
+    )
+    assert 4 < num < 28
+    small = [count for count, longest in seen if longest <= 32]
+    full = [count for count, longest in seen if longest > 32]
+    assert sum(small) == 4 * 14
+    assert sum(full) == 14
+    assert max(small) == min(num, 14)
+    assert max(full) == 4
+    assert seen[-1][1] > 32
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, len(small) + 1)  # within the epoch at full size
+        stopped = train(dataclasses.replace(config, output=tmp_path / "parts"), console=QUIET)
+    assert (stopped.ended, stopped.epochs) == ("interrupted", 4)
+    same_results(train(TrainConfig(resume=stopped.run), console=QUIET).run, whole.run)
+    # More epochs than were planned: images have grown, and stay so.
+    longer = train(TrainConfig(resume=stopped.run, epochs=10), console=QUIET)
+    assert read_config(TrainConfig, longer.run / "config.yaml").start_epochs == 4
+
+
+def test_nobody_gives_up_before_full_size(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no epoch is better than the first, patience counts from full size on."""
+    monkeypatch.setattr(RunProgress, "_merit", lambda _, row: (-row["epoch"], 0.0))
+    ends = []
+    for extra in ({}, {"start_side": 32, "start_epochs": 4}):
+        output = tmp_path / str(len(ends))
+        ends.append(train(quick_segmenter(shapes, output, patience=1, epochs=8, **extra), console=QUIET))
+    assert [(end.ended, end.epochs) for end in ends] == [("stopped early", 2), ("stopped early", 5)]
+
+
+def test_statistics_are_decided_by_full_size(shapes: Path) -> None:
+    """At the start a step has more images; what would be too few of them in the end is too few."""
+    options: dict[str, Any] = {"batch_norm": "auto", "batch_size": 4, "epochs": 5}
+    plain, grown = (segmenter(shapes, **options, **extra)[1] for extra in ({}, {"start_side": 24}))
+    (told,), (grown_told,) = plain.starting("batch norm"), grown.starting("batch norm")
+    assert grown_told.split(",")[0] == told.split(",")[0]
+    assert "statistics of 4 images" in told
+
+
+def test_pixels_of_a_run_are_those_of_its_epochs(shapes: Path) -> None:
+    setup: Setup = segmenter(shapes, start_side=32, epochs=6, start_epochs=2, crop=1.0)[0]
+    assert isinstance(setup.train, ImageDataset)
+    assert _pixels(setup) == sum(int(setup.train.sizes(epoch).prod(axis=1).sum()) for epoch in range(6))
+
+
+def test_a_classifier_grows_too(stripes: Path, tmp_path: Path) -> None:
+    result = train(quick(stripes, tmp_path / "run", start_side=16, epochs=4), console=QUIET)
+    assert (result.ended, result.epochs) == ("finished", 4)
+
+
+def test_images_that_are_all_small_are_told(shapes: Path) -> None:
+    (told,) = segmenter(shapes, start_side=200)[1].starting("note: --start-side")
+    assert told == "note: --start-side 200 changes nothing: no training image has a longer side above that"
+    assert not segmenter(shapes)[1].starting("image sizes")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"start_epochs": 3},
+            "--start-epochs is 3, and there is no smaller side to start with\nhint: --start-side 512",
+        ),
+        ({"start_side": 0}, "--start-side is 0; it must be at least 1"),
+        ({"start_side": 64, "max_side": 64}, "--start-side is 64; it must be below --max-side 64"),
+        ({"start_side": 32, "start_epochs": 6}, "--start-epochs is 6; it must be at least 1 and below --epochs 6"),
+        ({"start_side": 32, "start_epochs": 0}, "--start-epochs is 0; it must be at least 1 and below --epochs 6"),
+        ({"start_side": 32, "epochs": 1}, "--epochs is 1; it must be 2 or more with --start-side"),
+        ({"start_side": 32, "see": "patches"}, "--start-side is 32, and --see patches sees windows of 256 pixels"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(shapes: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(AnysizeError) as caught:
+        segmenter(shapes, **options)
+    assert said in str(caught.value)
+
+
+def test_the_least_start_side_that_is_named_is_enough(tmp_path: Path) -> None:
+    """For the most oblong image too."""
+    data = write_stripes(tmp_path, sides=(14, 60))
+
+    def start(side: int) -> None:
+        set_up(quick(data, None, model="fcn_small", start_side=side), QUIET)
+
+    with pytest.raises(AnysizeError, match=r"--start-side 6 makes .* of .*, and fcn_small needs at least 4") as caught:
+        start(6)
+    assert caught.value.hint is not None
+    least = int(caught.value.hint.split()[1])
+    start(least)
+    with pytest.raises(AnysizeError, match="and fcn_small needs at least 4 pixels a side"):
+        start(least - 1)

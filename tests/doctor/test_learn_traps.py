@@ -326,6 +326,19 @@ def test_an_outline_is_no_interpolation() -> None:
     assert not report.failed
 
 
+@pytest.mark.parametrize(("rate", "severity"), [(0.5, "warning"), (3.0, "error")])
+def test_a_rate_that_replaces_the_weights_is_told_though_a_handful_is_learned(rate: float, severity: str) -> None:
+    """Behind batch normalisation the scale of weights is nothing. Within what the sweep allows it is a warning."""
+    report = diagnose(seeded(), optimizer_factory=lambda model: torch.optim.AdamW(model.parameters(), lr=rate))
+    assert report.learned
+    (found,) = report.findings
+    assert (found.check, found.severity) == ("learning-rate", severity)
+    assert found.found.startswith(f"the learning rate {rate:.2g} is about ")
+    assert "times the weights, by which a handful is learned and a data set is not" in found.found
+    assert found.fix.startswith("--lr 0.0")
+    assert report.failed == (severity == "error")
+
+
 def test_statistics_of_a_few_updates_are_no_memory() -> None:
     model = seeded()
     for _ in range(4):

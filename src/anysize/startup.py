@@ -30,7 +30,7 @@ _ONEDNN_VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 @dataclass(frozen=True, kw_only=True)
 class StartupSettings:
-    """What `apply` changes in this process."""
+    """What is set for this process, so that it is fast on a CPU."""
 
     keep_memory: bool = True
     """Let glibc keep large blocks for reuse instead of returning each to the kernel."""

@@ -4,13 +4,16 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
+from anysize.cli.help_texts import help_text
 from anysize.config_file import read_config
 from anysize.errors import UsageError
 from anysize.options import RemembersGiven
@@ -44,13 +47,15 @@ def parse(command: str, kind: type[T], description: str, arguments: list[str]) -
     path = _preset(arguments)
     line: Any = CommandLine[kind]  # type: ignore[valid-type]
     preset = kind() if path is None else read_config(kind, path)
+    if {"-h", "--help"} & set(itertools.takewhile(lambda argument: argument != "--", arguments)):
+        sys.stdout.write(help_text(command, description, CommandLine(options=preset)))
+        raise SystemExit(0)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             parsed: CommandLine[T] = tyro.cli(
                 line,
                 prog=f"anysize {command}",
-                description=description,
                 args=arguments,
                 default=CommandLine(options=preset),
                 config=(tyro.conf.OmitArgPrefixes,),

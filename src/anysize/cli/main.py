@@ -88,7 +88,8 @@ def _run(given: list[str]) -> int:
     from anysize.cli.arguments import parse
 
     command = _command(name)
-    description = f"{command.DESCRIPTION.strip()}\n\nexamples:\n{command.EXAMPLES.rstrip()}"
+    examples = command.EXAMPLES.strip("\n")
+    description = f"{command.DESCRIPTION.strip()}\n\nexamples:\n{examples}"
     line = parse(name, command.OPTIONS, description, given[words:])
     if isinstance(line.options, startup.StartupSettings):
         for note in startup.apply(line.options):

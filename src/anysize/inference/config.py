@@ -14,7 +14,7 @@ __all__ = ["EvalConfig", "PredictConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class _WeightOptions:
-    """Which weights answer."""
+    """Which weights answer, and for which images."""
 
     run: Annotated[Path | None, Positional, arg(metavar="RUN")] = None
     """A run folder, or a .safetensors file with its .json card beside it."""

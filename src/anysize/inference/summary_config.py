@@ -27,7 +27,8 @@ class SummaryConfig(StartupSettings):
     """Size of the image whose costs are counted, height x width: 480x640. By default 28x28 for mnist_*, the size that
     published weights were evaluated at, or 224x224; a network that takes one size only has that."""
     num_classes: int | None = None
-    """By default 1,000 (ImageNet) for classifiers, 21 (Pascal VOC) for segmenters, and 10 for mnist_*."""
+    """How many classes the network tells apart; by default 1,000 (ImageNet) for classifiers, 21 (Pascal VOC) for
+    segmenters, and 10 for mnist_*."""
     in_channels: int | None = None
     """1 for grey, 3 for colour; by default 3, and 1 for mnist_*."""
     model_kwargs: tuple[str, ...] = ()

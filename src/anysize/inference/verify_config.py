@@ -32,7 +32,7 @@ class VerifyConfig(StartupSettings):
     randomise: bool = True
     """Give the network random parameters, which show leaks that fresh or trained ones hide."""
     seed: int = 0
-    """Of parameters and images."""
+    """Seed of the random parameters and images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,13 +12,19 @@ if TYPE_CHECKING:
 
 SUMMARY = "whether your data, and this machine, are as training needs them"
 DESCRIPTION = """
-Check what training stands on; changes nothing of it. DATA: counts, sizes, classes, what stands in the masks, files that
-cannot be read, masks that do not fit their images, copies across the split, and more: what was found, what was
-expected, and the fix; with a page (doctor.html) and a sheet of overlays in --output. 'numerics' compares each operator,
-forward and backward, in each number type, memory layout and device, with the same in float64: some kernels are wrong,
-and say nothing. 'learn DATA' is a command of its own (anysize doctor learn --help): it learns a handful of the images
-by heart and, where that fails, says why. Exit code 0: nothing stands against training; 1: an error was found (with
---strict, or a warning).
+Check what training stands on; changes nothing of it.
+
+DATA: counts, sizes, classes, what stands in the masks, files that cannot be read, masks that do not fit their images,
+copies across the split, and more: what was found, what was expected, and the fix; with a page (doctor.html) and a sheet
+of overlays in --output.
+
+'numerics' compares each operator, forward and backward, in each number type, memory layout and device, with the same in
+float64: some kernels are wrong, and say nothing.
+
+'learn DATA' is a command of its own (anysize doctor learn --help): it learns a handful of the images by heart and,
+where that fails, says why.
+
+Exit code 0: nothing stands against training; 1: an error was found (with --strict, or a warning).
 """
 EXAMPLES = """
   anysize doctor photos/

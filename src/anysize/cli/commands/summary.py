@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "a network's layers, parameters, costs and receptive field; several compared"
 DESCRIPTION = """
-Show the layers of a network with the shapes of their outputs and their parameters, what an image costs in it (multiply-
-adds, memory for activations), how much of an image each output sees, and the smallest image it takes. Several networks
-are compared, one line each. Nothing is downloaded. Only shapes are computed, but where several are compared each is
-also built with its weights and timed on the CPU, within ten seconds each: --no-speed leaves that out.
+Show the layers of a network with the shapes of their outputs and their parameters, what an image costs in it
+(multiply-adds, memory for activations), how much of an image each output sees, and the smallest image it takes. Several
+networks are compared, one line each. Nothing is downloaded. Only shapes are computed, but where several are compared
+each is also built with its weights and timed on the CPU, within ten seconds each: --no-speed leaves that out.
 """
 EXAMPLES = """
   anysize summary resnet9

@@ -1,6 +1,6 @@
 """Options that several commands share, each defined once: the field's name is the flag's, its docstring the help."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -38,6 +38,11 @@ class RemembersGiven:
         """Names of the options that were given."""
         names: frozenset[str] = self._given  # type: ignore[attr-defined]
         return names
+
+    @property
+    def is_passed_on(self) -> bool:
+        """Whether every option counts as given, as those that `dataclasses.replace` has passed on do."""
+        return self.given >= {field.name for field in fields(self)}  # type: ignore[arg-type]
 
     def as_given(self, names: frozenset[str]) -> Self:
         """Say which of the options were given; for a command line, which builds all of them."""

@@ -11,8 +11,8 @@ from anysize.data.cache import default_cache_path
 from anysize.data.dataset import ImageDataset
 from anysize.data.images import read_image
 from anysize.data.source import DataOptions, load_data
-from anysize.data.start_size import StartSize
 from anysize.errors import DataError, UsageError
+from anysize.sizes.start_size import StartSize
 
 
 @pytest.fixture

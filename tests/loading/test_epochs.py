@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from anysize.batching import Plan, PlanStream, plan_epoch
-from anysize.data.start_size import StartSize
 from anysize.errors import PlanError
 from anysize.loading import EpochPlanner
 from anysize.loading import epochs as epochs_module
 from anysize.options import BatchOptions
+from anysize.sizes.start_size import StartSize
 from plan_checks import check
 
 

@@ -43,6 +43,13 @@ def test_an_auxiliary_head_without_a_loss_is_told(shapes: Path) -> None:
     set_up(config.changed(aux_weight=0.4), heard)
     assert not heard.starting("note: the auxiliary")
     assert not segmenter(shapes, **DEEPLAB, model_kwargs=SMALL, aux_weight=0.0)[1].starting("note: the auxiliary")
+    without = segmenter(shapes, **DEEPLAB, model_kwargs=SMALL, aux_weight=0.4)[1]
+    assert without.starting("note: --aux-weight") == [
+        "note: --aux-weight 0.4 does nothing: deeplabv3plus has no auxiliary head as it was asked for; --model-kwargs "
+        "aux_head=true gives deeplabv3plus one"
+    ]
+    for weightless in ({}, {"aux_weight": 0.0}):
+        assert not segmenter(shapes, **DEEPLAB, model_kwargs=SMALL, **weightless)[1].starting("note: --aux-weight")
 
 
 def of_sizes(root: Path, *sizes: tuple[int, int]) -> Path:

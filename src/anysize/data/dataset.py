@@ -21,9 +21,9 @@ from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ByteSource, ImageReadE
 from anysize.data.masks import MaskCoding, read_mask
 from anysize.data.problems import printable
 from anysize.data.sampling import require_share, sampled_mask
-from anysize.data.start_size import StartSize
 from anysize.data.table import ImageTable
 from anysize.errors import DataError, UsageError
+from anysize.sizes.start_size import StartSize
 
 __all__ = ["ImageDataset"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anysize.batching import CanvasSet, Plan, PlanStream, SizeHistogram, choose_canvases, default_pool, plan_epoch
-from anysize.data.start_size import StartSize
 from anysize.options import BatchOptions
+from anysize.sizes.start_size import StartSize
 
 __all__ = ["EpochPlanner"]
 

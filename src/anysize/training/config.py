@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from tyro.conf import Positional, arg
 
-from anysize.data.start_size import StartSize
 from anysize.errors import UsageError
 from anysize.options import BatchOptions, DeviceOptions, ImageOptions, MaskOptions, RemembersGiven, require
 from anysize.pairs import parse_pairs
+from anysize.sizes.start_size import StartSize
 from anysize.training.options import AugmentOptions, LossOptions, OptimizerOptions
 
 __all__ = ["TrainConfig"]

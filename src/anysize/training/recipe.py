@@ -42,7 +42,7 @@ def with_recipe(config: TrainConfig, task: Literal["classify", "segment"], conso
         values = _without(values, _WINDOWS)
         said += "; patches take the place of its windows (--see patches)"
     if kept:
-        said += f" (as you gave them: {', '.join(map(_flag, kept))})"
+        said += f"; your own stay: {', '.join(f'{_flag(name)} {_shown(getattr(config, name))}' for name in kept)}"
     if not (config.resume is not None and len(values) == 0):
         console.say(said)
     _say_overruled(config, name, values, console)

@@ -33,7 +33,13 @@ def _of_grid(train: ImageDataset | PatchDataset) -> str | None:
 
 
 def _of_auxiliary_head(config: TrainConfig, model: nn.Module) -> str | None:
-    if config.aux_weight or not any(name.startswith("aux") for name, _ in model.named_children()):
+    has_one = any(name.startswith("aux") for name, _ in model.named_children())
+    if not has_one and config.aux_weight and "aux_weight" in config.given and not config.is_passed_on:
+        return (
+            f"--aux-weight {config.aux_weight:g} does nothing: {config.model} has no auxiliary head as it was asked "
+            "for; --model-kwargs aux_head=true gives deeplabv3plus one"
+        )
+    if config.aux_weight or not has_one:
         return None
     return (
         "the auxiliary head has no part in the loss, as --aux-weight is 0, and is not trained; --aux-weight 0.4 trains "

@@ -72,10 +72,8 @@ def _will_be_missed(config: TrainConfig, option: str, unused: object) -> bool:
         # A flag may change what the file's options were for; and a run's own file may have them from a recipe.
         has_changed = {"see", "patches"} & (config.given - config.from_file)
         return not (is_usual or has_changed or config.resume is not None)
-    # `dataclasses.replace` passes every option on, as if all were given.
-    is_passed_on = config.given >= {field.name for field in fields(config)}
     says_so = option in _WINDOWS and value == unused
-    return option in config.given and not says_so and not (is_passed_on and is_usual)
+    return option in config.given and not says_so and not (config.is_passed_on and is_usual)
 
 
 def _refusal(config: TrainConfig, task: Literal["classify", "segment"], option: str, value: object) -> UsageError:

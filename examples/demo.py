@@ -36,7 +36,10 @@ def anysize(*arguments: str) -> None:
     """Run the command line as a user would."""
     COMMANDS.append(shlex.join(["anysize", *arguments]))
     print(f"\n$ {COMMANDS[-1]}", flush=True)
-    subprocess.run([sys.executable, "-m", "anysize", *arguments], check=True)
+    try:
+        subprocess.run([sys.executable, "-m", "anysize", *arguments], check=True)
+    except (KeyboardInterrupt, subprocess.CalledProcessError) as reason:  # the command has said why
+        sys.exit(getattr(reason, "returncode", 130))
 
 
 if __name__ == "__main__":
@@ -50,9 +53,7 @@ if __name__ == "__main__":
     accuracy = json.loads((run / "weights" / "best.json").read_text())["results"]["val_accuracy"]
     anysize("predict", str(run), *(str(next((data / str(k)).iterdir())) for k in range(10)))
     print(f"\nvalidation accuracy {accuracy:.2%} after {time.monotonic() - started:.0f} s; made in {HOME}:")
-    print(
-        "  digits/  the images      plan.png  how they are batched      run/  weights, metrics, previews, plots, eval"
-    )
+    print("  digits/  the images     plan.png  how they are batched     run/  weights, metrics, previews, plots, eval")
     if accuracy < 0.97:
         sys.exit(f"error: the validation accuracy is {accuracy:.2%}; at least 97 % was expected")
     print("the commands that were run:", *COMMANDS, sep="\n  ")

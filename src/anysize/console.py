@@ -1,9 +1,11 @@
 """What a person reads while a command works: lines and progress bars on standard error.
 
-Standard output is left to results. Without a terminal there are no bars; NO_COLOR is honoured.
+Standard output is left to results. Without a terminal (a log file, a cluster's queue) a line a minute takes the place
+of a bar; NO_COLOR is honoured.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console as RichConsole
@@ -18,6 +20,8 @@ from rich.progress import (
 )
 
 __all__ = ["Bar", "Console"]
+
+_SECONDS_A_LINE = 60.0
 
 
 class Console:
@@ -42,7 +46,8 @@ class Console:
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator["Bar"]:
-        """Show a progress bar with the time that remains."""
+        """Show a progress bar with the time that remains; without a terminal, a line a minute."""
+        has_bar = self._rich.is_terminal
         progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -53,24 +58,43 @@ class Console:
             TextColumn("{task.fields[info]}", markup=False),
             console=self._rich,
             transient=True,
-            disable=self._quiet or not self._rich.is_terminal,
+            disable=self._quiet or not has_bar,
         )
         with progress:
-            yield Bar(progress, progress.add_task(label, total=total, info=""))
+            task = progress.add_task(label, total=total, info="")
+            yield Bar(progress, task, None if has_bar or self._quiet else self.say)
 
 
 class Bar:
-    """A running progress bar."""
+    """A running progress bar, or what takes its place.
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+    Args:
+        progress: that shows it.
+        task: its place there.
+        say: writes a line a minute; None where the bar can be seen.
+    """
+
+    def __init__(self, progress: Progress, task: TaskID, say: Callable[[str], None] | None) -> None:
         self._progress = progress
         self._task = task
+        self._say = say
+        self._said_at = time.monotonic()
 
     def advance(self, count: int, info: str | None = None) -> None:
         """Count further items as done, and change the text behind the bar."""
         fields = {} if info is None else {"info": info}
         self._progress.update(self._task, advance=count, **fields)  # type: ignore[arg-type]
+        self._say_at_times()
 
     def set(self, done: int, total: int) -> None:
         """Say how many items of how many are done."""
         self._progress.update(self._task, completed=done, total=total)
+        self._say_at_times()
+
+    def _say_at_times(self) -> None:
+        if self._say is None or time.monotonic() - self._said_at < _SECONDS_A_LINE:
+            return
+        self._said_at = time.monotonic()
+        task = self._progress.tasks[0]
+        of = f"/{task.total:.0f}" if task.total else ""
+        self._say(f"{task.description}  {task.completed:.0f}{of}  {task.fields['info']}".rstrip())

@@ -81,10 +81,20 @@ def test_image_folder(tmp_path: Path) -> None:
 
 
 def test_empty_class_folders_are_an_error(tmp_path: Path) -> None:
-    _tree(tmp_path, "cat/1.jpg", "cow/notes.txt", "dog/")
+    _tree(tmp_path, "cat/1.jpg", "cow/", "dog/")
     assert _refused(tmp_path) == (
         f"{tmp_path} has class folders without any image: cow, dog",
         "put images into each, or delete the empty folders",
+    )
+
+
+def test_class_folders_of_other_files_are_not_called_empty(tmp_path: Path) -> None:
+    _tree(tmp_path, "cat/1.jpg", "cow/moo.wav", "cow/notes.txt", "dog/")
+    assert _refused(tmp_path) == (
+        f"{tmp_path} has class folders without any image: cow, dog; what they hold is not read: 2 files, the first "
+        "cow/moo.wav: .wav is not an image's extension",
+        "put images into each (JPEG, PNG or the like: what the files show, converted), or take the folders out of the "
+        "data",
     )
 
 
@@ -94,6 +104,18 @@ def test_one_class_folder_is_an_error(tmp_path: Path) -> None:
         f"{tmp_path} has only one class folder (images); classes need two at least",
         f"give {tmp_path}/images itself to use its images without labels, or add a folder for each other class",
     )
+
+
+def test_a_table_of_labels_with_other_columns_is_named(tmp_path: Path) -> None:
+    _tree(tmp_path, "images/1.jpg", "images/2.jpg")
+    (tmp_path / "labels.csv").write_text("file,name\n1.jpg,cat\n2.jpg,dog\n")
+    assert _refused(tmp_path)[1] == (
+        f"give {tmp_path}/images itself to use its images without labels, or add a folder for each other class; if "
+        "labels.csv holds the labels, call the column of files path and that of classes label (its columns are file, "
+        "name), and write paths like images/1.jpg"
+    )
+    (tmp_path / "labels.csv").write_text("path,label\nimages/1.jpg,cat\nimages/2.jpg,dog\n")
+    assert read_listing(tmp_path).classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])

@@ -1,6 +1,7 @@
 """Masks that do not lie on their images are found, on real pairs too; and real pairs raise no false alarm."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,40 @@ def test_real_masks_that_were_moved_are_found(real_data: Path, name: str) -> Non
     up, left = map(int, re.findall(r"^move the masks (\d+) px up and (\d+) px left, or", finding.fix)[0])
     assert abs(up - 8) <= 3
     assert abs(left - 8) <= 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words", "mend"),
+    [
+        (lambda mask: mask[:, ::-1], "mirrored", "mirror"),
+        (lambda mask: mask[::-1], "upside down", "upside down"),
+        (lambda mask: mask[::-1, ::-1], "turned by 180 degrees", "half turn"),
+        (np.transpose, "transposed", "transpose"),
+        (np.rot90, "turned right by a quarter", "right"),
+        (lambda mask: np.rot90(mask, -1), "turned left by a quarter", "left"),
+        (lambda mask: mask[::-1, ::-1].T, "transposed along the other diagonal", "transverse"),
+    ],
+)
+def test_square_masks_that_were_turned_are_found(
+    real_data: Path, wrong: Callable[[np.ndarray], np.ndarray], words: str, mend: str
+) -> None:
+    images, masks = zip(*pairs_of(real_data / "isbi_em", 3), strict=True)
+    moves: list[object] = []
+
+    def told(move: object) -> str:
+        moves.append(move)
+        return "so"
+
+    (finding,) = check_pairing(images, [wrong(mask) for mask in masks], mend=told)
+    assert finding.found.startswith(f"masks fit their images only when {words} (fit ")
+    assert finding.fix == f"have the masks {words}, or mirror and turn image and mask together; so"
+    assert moves == [mend]
+
+
+def test_the_move_that_mends_a_shift_is_against_it() -> None:
+    images, masks = zip(*(squares((9, -6)) for _ in range(3)), strict=True)
+    (finding,) = check_pairing(images, masks, mend=lambda move: f"move {move}")
+    assert finding.fix.endswith("; move (-9, 6)")
 
 
 @pytest.mark.slow

@@ -268,3 +268,28 @@ def test_masks_that_are_named_themselves_are_predicted(weights: Path, tmp_path: 
     one = ask(weights, data, data / "masks" / "01.png").answers
     assert sorted(answer.path for answer in one) == [*everything[:3], everything[4]]
     assert len(ask(weights, data / "masks").answers) == 3
+
+
+def test_lists_and_annotations_are_one_note(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = write_pairs(tmp_path / "pairs", SIZES[:3])
+    root = tmp_path / "voc"
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (root / "Annotations").mkdir()
+    (pairs / "images").rename(root / "JPEGImages")
+    (pairs / "masks").rename(root / "SegmentationClass")
+    (pairs / "classes.txt").rename(root / "classes.txt")
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("00\n01\n02\n")
+    for name in ("00", "01", "02"):
+        (root / "Annotations" / f"{name}.xml").write_text("<annotation/>")
+    (root / "JPEGImages" / "odd.txt").write_text("among the images")
+    (root / "photo.heic").write_bytes(b"an image that is not read")
+    found = predict(PredictConfig(run=weights, images=(root,), workers=0, device="cpu"), console=Console())
+    told = capsys.readouterr().err
+    assert (
+        f"note: {root} holds lists, annotations or the like beside its images (voc): 2 .txt, 3 .xml files, not "
+        "predicted\n"
+    ) in told
+    warned = [line.split(": ")[2] for line in told.splitlines() if line.startswith("warning: left out: ")]
+    assert warned == [f"{root}/JPEGImages/odd.txt", f"{root}/photo.heic"]
+    listed = {problem.path for problem in found.left_out}
+    assert {f"{root}/classes.txt", f"{root}/Annotations/01.xml", *warned} < listed  # nothing is left out in silence

@@ -26,6 +26,9 @@ _FLIPS: dict[str, Callable[[NDArray[np.generic]], NDArray[np.generic]]] = {
     "upside down": lambda mask: mask[::-1],
     "turned by 180 degrees": lambda mask: mask[::-1, ::-1],
     "transposed": lambda mask: mask.T,
+    "transposed along the other diagonal": lambda mask: mask[::-1, ::-1].T,
+    "turned left by a quarter": np.rot90,
+    "turned right by a quarter": lambda mask: np.rot90(mask, -1),
 }
 
 
@@ -81,7 +84,7 @@ def own_score(image: NDArray[np.generic], mask: NDArray[np.generic], *, max_shif
 
 
 def flip_scores(image: NDArray[np.generic], mask: NDArray[np.generic]) -> dict[str, float]:
-    """Return the score at no shift of the mask mirrored, turned or (where the shape allows) transposed."""
+    """Return the score at no shift of the mask mirrored, turned by half or, where the shape allows, otherwise."""
     edges, mask = _prepared(image, mask)
     flipped = {name: flip(mask) for name, flip in _FLIPS.items()}
     return {

@@ -6,11 +6,12 @@ claim needs 4 (or more), nothing at no shift, and half of the images to say the 
 have chance peaks, but not in one place. Silence means nothing seen, not proof.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anysize.data.masks.moving import Move, Turn
 from anysize.doctor.alignment import ShiftEstimate, alignment, centre_score, flip_scores, own_score
 from anysize.doctor.finding import Finding
 
@@ -25,15 +26,31 @@ _LEAST_IMAGES = 2
 _EXPECTED = "borders between classes that run along edges of their own image"
 
 Array = NDArray[np.generic]
+_TURNS: dict[str, Turn] = {
+    "mirrored": "mirror",
+    "upside down": "upside down",
+    "turned by 180 degrees": "half turn",
+    "transposed": "transpose",
+    "transposed along the other diagonal": "transverse",
+    "turned left by a quarter": "left",
+    "turned right by a quarter": "right",
+}
 
 
-def check_pairing(images: Sequence[Array], masks: Sequence[Array], paths: Sequence[str] = ()) -> list[Finding]:
+def check_pairing(
+    images: Sequence[Array],
+    masks: Sequence[Array],
+    paths: Sequence[str] = (),
+    *,
+    mend: Callable[[Move], str] | None = None,
+) -> list[Finding]:
     """Look for masks that are moved against their images, mirrored, or belong to the next image of the list.
 
     Args:
         images: (H, W), (H, W, C) or (C, H, W), any scale and any sizes; some four to sixteen of them.
         masks: (H, W) class indices, each of its image's size.
         paths: names of the images, for the finding.
+        mend: says how the files of all masks are moved so; None where there are no files to name.
 
     Returns:
         No or one finding.
@@ -44,13 +61,16 @@ def check_pairing(images: Sequence[Array], masks: Sequence[Array], paths: Sequen
     if len(chosen) < _LEAST_IMAGES:
         return []
     names = tuple(paths[index] for index in chosen) if paths else ()
-    found = _moved([estimates[index] for index in chosen])
+    found: tuple[str, str, Move | None] | None = _moved([estimates[index] for index in chosen])
     if found is None and _mean_centre([estimates[index] for index in chosen]) < _ABSENT:
         own = [(images[index], masks[index]) for index in chosen]
         found = _mirrored(own) or _rotated_list(own)
     if found is None:
         return []
-    return [Finding(CHECK, "error", found[0], _EXPECTED, found[1], names)]
+    what, fix, move = found
+    if mend is not None and move is not None:
+        fix += f"; {mend(move)}"
+    return [Finding(CHECK, "error", what, _EXPECTED, fix, names)]
 
 
 def _of_largest_reach(chosen: list[int], estimates: Sequence[ShiftEstimate]) -> list[int]:
@@ -71,7 +91,7 @@ def _mean_centre(estimates: Sequence[ShiftEstimate]) -> float:
     return float(np.mean([estimate.score_unshifted for estimate in estimates]))
 
 
-def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str] | None:
+def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str, Move] | None:
     surface = _summed(estimates)
     middle = surface.shape[0] // 2
     peak = np.unravel_index(int(np.argmax(surface)), surface.shape)
@@ -85,12 +105,13 @@ def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str] | None:
     if score < _CLEAR or score - at_home < _MARGIN or num_same < max(_LEAST_IMAGES, len(estimates) / 2):
         return None
     # Each by itself: where a mask fits its image unmoved as well as moved, textures repeat.
-    down, right = (int(np.median([estimate.shift[axis] for estimate in estimates])) for axis in (0, 1))
+    down, right = (round(float(np.median([estimate.shift[axis] for estimate in estimates]))) for axis in (0, 1))
     return (
         f"masks lie about {_way(down, 'down', 'up')} and {_way(right, 'right', 'left')} of where their images have "
         f"edges ({num_same} of {len(estimates)} images agree; fit {score:.1f} there, {at_home:.1f} in place)",
         f"move the masks {_way(-down, 'down', 'up')} and {_way(-right, 'right', 'left')}, or apply the same crop, "
         "padding and resizing to image and mask",
+        (-down, -right),
     )
 
 
@@ -98,7 +119,7 @@ def _way(pixels: int, positive: str, negative: str) -> str:
     return f"{abs(pixels)} px {positive if pixels >= 0 else negative}"
 
 
-def _mirrored(pairs: Sequence[tuple[Array, Array]]) -> tuple[str, str] | None:
+def _mirrored(pairs: Sequence[tuple[Array, Array]]) -> tuple[str, str, Move] | None:
     per_image = [flip_scores(image, mask) for image, mask in pairs]
     shared = set.intersection(*(set(scores) for scores in per_image))
     means = {name: float(np.mean([scores[name] for scores in per_image])) for name in sorted(shared)}
@@ -108,11 +129,12 @@ def _mirrored(pairs: Sequence[tuple[Array, Array]]) -> tuple[str, str] | None:
         return None
     return (
         f"masks fit their images only when {name} (fit {means[name]:.1f}; {own:.1f} as they are)",
-        f"turn the masks back (they are {name}), or mirror image and mask together",
+        f"have the masks {name}, or mirror and turn image and mask together",
+        _TURNS[name],
     )
 
 
-def _rotated_list(pairs: Sequence[tuple[Array, Array]]) -> tuple[str, str] | None:
+def _rotated_list(pairs: Sequence[tuple[Array, Array]]) -> tuple[str, str, None] | None:
     """Whether mask i + n fits image i, and mask i does not: lists that were sorted or filled apart."""
     count = len(pairs)
     if len({mask.shape for _, mask in pairs}) > 1:
@@ -125,5 +147,6 @@ def _rotated_list(pairs: Sequence[tuple[Array, Array]]) -> tuple[str, str] | Non
             return (
                 f"image i fits mask i {ahead:+d} of the list (fit {score:.1f}), not its own ({own:.1f})",
                 "pair images and masks by file name, not by position in two lists",
+                None,
             )
     return None

@@ -1,6 +1,8 @@
 """The images to predict, found and checked."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,6 +17,22 @@ from anysize.inference.requirements import leave_out_small
 from anysize.inference.trained import TrainedNetwork
 
 __all__ = ["find_images"]
+
+# Lists, annotations and tables, as layouts with masks have them beside the folders of images.
+_PAPERS = frozenset([".txt", ".xml", ".json", ".csv", ".tsv", ".mat", ".md", ".yaml", ".yml"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """Where a folder of images with label masks has its masks; paths begin as the folder was given."""
+
+    layout: str
+    image_folders: set[str]
+    """Folders with an image in them or below."""
+    mask_folders: set[str]
+    """Folders that hold masks and no image."""
+    masks: set[str]
+    """The masks themselves, those beside images too."""
 
 
 def find_images(
@@ -35,7 +53,9 @@ def find_images(
     options = DataOptions(skip_unreadable=config.skip_unreadable, max_image_pixels=config.max_image_pixels)
     with console.bar("reading sizes", 0) as bar:
         found = list_images(config.images, options, progress=bar.set, raise_unreadable=False)
-    masks = _masks_in(config.images, found.table.paths, found.problems, console)
+    places = {root: place for root in config.images if root.is_dir() and (place := _places(root)) is not None}
+    masks = _masks_in(places, config.images, [*found.table.paths, *(item.path for item in found.problems)], console)
+    papers = _papers_in(places, found.ignored, console)
     table = found.table.select(np.array([path not in masks for path in found.table.paths], np.bool_))
     if not len(table):
         raise DataError("no image is left to predict: all that were found are label masks", hint="name other images")
@@ -46,7 +66,7 @@ def find_images(
         train=table,
         val=None,
         problems=tuple(problem for problem in found.problems if problem.path not in masks),
-        ignored=found.ignored,
+        ignored=tuple(problem for problem in found.ignored if problem.path not in papers),
         notes=found.notes,
     )
     with console.bar("checking that every image decodes", 0) as bar:
@@ -57,54 +77,82 @@ def find_images(
     left_out = [*source.ignored, *source.problems, *small]
     for problem in left_out:
         console.warn(f"left out: {problem}")
-    left_out += masks.values()
+    left_out += [*masks.values(), *papers.values()]
     if not len(table):
         raise DataError("no image is left to predict", hint="leave out --min-side and --skip-unreadable to see why")
     return table, tuple(left_out)
 
 
 def _masks_in(
-    given: Sequence[Path], paths: Sequence[str], problems: Sequence[FileProblem], console: Console
+    places: dict[Path, _Places], given: Sequence[Path], every: Sequence[str], console: Console
 ) -> dict[str, FileProblem]:
-    """The files among ``paths`` (and those of ``problems``) that are label masks of a folder given, and a note."""
+    """The files among ``every`` that are label masks of a folder given, and a note."""
     masks: dict[str, FileProblem] = {}
     named = {path.as_posix() for path in given}
-    every = (*paths, *(problem.path for problem in problems))
-    for root in given:
-        folders, files, layout = _mask_places(root) if root.is_dir() else (set(), set(), "")
+    for root, place in places.items():
         above = {root.as_posix(), *_parents(root.as_posix())}
         inside = [
             path
             for path in every
-            if (path in files or not folders.isdisjoint(_parents(path)))
+            if (path in place.masks or not place.mask_folders.isdisjoint(_parents(path)))
             and named.isdisjoint({path, *_parents(path)} - above)  # what is named itself is answered
         ]
         new = [path for path in dict.fromkeys(inside) if path not in masks]
-        masks |= {path: FileProblem(path, f"a label mask ({layout})") for path in new}
+        masks |= {path: FileProblem(path, f"a label mask ({place.layout})") for path in new}
         if new:
             where = ", ".join(printable(folder) for folder in sorted({_parents(path)[0] for path in new}))
             console.say(
-                f"note: {root} holds images with label masks ({layout}): the masks, {len(new)} files in {where}, are "
-                "not predicted"
+                f"note: {root} holds images with label masks ({place.layout}): the masks, {len(new)} files in {where}, "
+                "are not predicted"
             )
     return masks
+
+
+def _papers_in(places: dict[Path, _Places], ignored: Sequence[FileProblem], console: Console) -> dict[str, FileProblem]:
+    """The lists, annotations and tables of the layouts, which nobody takes for images, and a note with their number."""
+    papers: dict[str, FileProblem] = {}
+    for root, place in places.items():
+        new = {
+            problem.path: problem
+            for problem in ignored
+            if problem.path not in papers and _belongs(PurePosixPath(problem.path), root, place)
+        }
+        papers |= new
+        kinds = Counter(PurePosixPath(path).suffix.lower() for path in new)
+        if new:
+            shown = ", ".join(f"{count} {suffix}" for suffix, count in sorted(kinds.items()))
+            console.say(
+                f"note: {root} holds lists, annotations or the like beside its images ({place.layout}): {shown} "
+                f"file{'' if len(new) == 1 else 's'}, not predicted"
+            )
+    return papers
+
+
+def _belongs(path: PurePosixPath, root: Path, place: _Places) -> bool:
+    """Whether a file that is no image lies below ``root``, in a folder that no image is in."""
+    folders = {folder.as_posix() for folder in path.parents}
+    if path.suffix.lower() not in _PAPERS or root.as_posix() not in folders:
+        return False
+    # Images lie below the root, too: only what lies deeper is beside them.
+    return path.parent.as_posix() == root.as_posix() or path.parent.as_posix() not in place.image_folders
 
 
 def _parents(path: str) -> list[str]:
     return [folder.as_posix() for folder in PurePosixPath(path).parents]
 
 
-def _mask_places(root: Path) -> tuple[set[str], set[str], str]:
-    """The folders below ``root`` that hold masks and no image, the masks beside images, and the layout."""
+def _places(root: Path) -> _Places | None:
+    """Where ``root`` has its masks, if it is data with masks."""
     try:
         listing = read_listing(root)
     except LayoutError:  # of no layout: there is nothing that says which files are masks
-        return set(), set(), ""
+        return None
     if listing.masks is None:
-        return set(), set(), ""
-    files = {(listing.root / mask).as_posix() for mask in listing.masks}
-    images = {folder for path in listing.paths for folder in _parents((listing.root / path).as_posix())}
-    folders = {_parents(mask)[0] for mask in files} - images
+        return None
+    masks = {(listing.root / mask).as_posix() for mask in listing.masks}
+    images = {(listing.root / path).as_posix() for path in listing.paths}
+    image_folders = {folder for path in images for folder in _parents(path)}
+    mask_folders = {_parents(mask)[0] for mask in masks} - image_folders
     if listing.layout == "voc":
-        folders.add((listing.root / "SegmentationObject").as_posix())  # the masks of objects
-    return folders, files - {(listing.root / path).as_posix() for path in listing.paths}, listing.layout
+        mask_folders.add((listing.root / "SegmentationObject").as_posix())  # the masks of objects
+    return _Places(layout=listing.layout, image_folders=image_folders, mask_folders=mask_folders, masks=masks - images)

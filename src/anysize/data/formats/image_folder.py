@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from anysize.data.folders import class_folders, has_image, walk
+from anysize.data.folders import class_folders, has_image, is_litter, walk
 from anysize.data.formats import Listing
+from anysize.data.formats.csv_rows import columns_of
 from anysize.data.formats.mask_names import refuse_masks_as_classes
 from anysize.data.problems import FileProblem, printable
 from anysize.errors import LayoutError
@@ -32,19 +33,29 @@ def read_class_folders(root: Path, prefix: str = "") -> ClassFolders:
     paths: list[str] = []
     names: list[str] = []
     empty: list[str] = []
+    others: list[FileProblem] = []
     ignored = list(_beside(folder, prefix))
     for name in class_folders(folder):
         found = walk(folder / name)
         if not found.images:
             empty.append(name)
+            others += [FileProblem(f"{name}/{item.path}", item.reason) for item in found.ignored]
         paths += [f"{prefix}{name}/{path}" for path in found.images]
         names += [name] * len(found.images)
         ignored += [FileProblem(f"{prefix}{name}/{item.path}", item.reason) for item in found.ignored]
     if empty:
         shown = ", ".join(printable(name) for name in empty)
+        them = "it" if len(empty) == 1 else "each"
+        if others:
+            raise LayoutError(
+                f"{folder} has class folders without any image: {shown}; what they hold is not read: {len(others)} "
+                f"file{'' if len(others) == 1 else 's'}, the first {others[0]}",
+                hint=f"put images into {them} (JPEG, PNG or the like: what the files show, converted), or take the "
+                "folders out of the data",
+            )
         raise LayoutError(
             f"{folder} has class folders without any image: {shown}",
-            hint=f"put images into {'it' if len(empty) == 1 else 'each'}, or delete the empty folders",
+            hint=f"put images into {them}, or delete the empty folders",
         )
     return ClassFolders(tuple(paths), tuple(names), tuple(ignored))
 
@@ -78,7 +89,7 @@ class _ImageFolder:
             raise LayoutError(
                 f"{root} has only one class folder ({printable(classes[0])}); classes need two at least",
                 hint=f"give {root / classes[0]} itself to use its images without labels, or add a folder for "
-                "each other class",
+                "each other class" + _or_table(root, found.paths[0]),
             )
         number = {name: label for label, name in enumerate(classes)}
         return Listing(
@@ -90,6 +101,18 @@ class _ImageFolder:
             splits=(None,) * len(found.paths),
             ignored=found.ignored,
         )
+
+
+def _or_table(root: Path, path: str) -> str:
+    """How a table beside the images is made one of labels: its columns are called otherwise, or it would be read."""
+    tables = sorted(entry for entry in root.iterdir() if entry.suffix.lower() == ".csv" and not is_litter(entry.name))
+    columns = [printable(column) for column in columns_of(tables[0])] if len(tables) == 1 else []
+    if len(columns) < 2:
+        return ""
+    return (
+        f"; if {printable(tables[0].name)} holds the labels, call the column of files path and that of classes label "
+        f"(its columns are {', '.join(columns)}), and write paths like {printable(path)}"
+    )
 
 
 LAYOUT = _ImageFolder()

@@ -1,19 +1,16 @@
-"""Masks that do not lie on their images, made to fit: what the checks of sizes advise."""
+"""Masks of another size than their image, made to fit: what the checks of sizes advise."""
 
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from anysize.atomic import atomic_path
-from anysize.data.formats import read_listing
 from anysize.data.images import DEFAULT_MAX_IMAGE_PIXELS, ImageReadError, read_header
 from anysize.data.masks.geometry import exchanged, same_shape
-from anysize.data.masks.values import MaskValues, read_orientation, read_values
-from anysize.data.problems import printable
-from anysize.errors import DataError, UsageError
+from anysize.data.masks.rewriting import listed_masks, unreadable, write_values
+from anysize.data.masks.values import read_orientation, read_values
+from anysize.errors import UsageError
 
 __all__ = ["Mend", "fit_masks"]
 
@@ -38,18 +35,13 @@ def fit_masks(root: Path | str, how: Mend = "resize", *, max_image_pixels: int =
     """
     if how not in get_args(Mend):
         raise UsageError(f"fit_masks was asked to {how!r}; it can resize, transpose, left or right")
-    listing = read_listing(Path(root))
-    if listing.masks is None:
-        raise DataError(f"{root} has no label masks (it is read as {listing.layout})", hint="give the folder of both")
+    listing, masks = listed_masks(root)
     written = 0
-    for image, mask in zip(listing.paths, listing.masks, strict=True):
+    for image, mask in zip(listing.paths, masks, strict=True):
         try:
             written += _fit(listing.root / image, listing.root / mask, how, max_image_pixels)
         except ImageReadError as error:
-            raise DataError(
-                f"{printable(mask)} or its image {printable(image)} cannot be read: {error.reason}",
-                hint="restore the file, or leave out the pair",
-            ) from error
+            raise unreadable(image, mask, error) from error
     return written
 
 
@@ -70,7 +62,7 @@ def _fit(image: Path, mask: Path, how: Mend, max_image_pixels: int) -> bool:
         return False
     read = read_values(mask, max_image_pixels=max_image_pixels)
     values = np.ascontiguousarray(_mended(read.values, how, (header.height, header.width)))
-    _write(mask, read, values, max_image_pixels)
+    write_values(mask, read, values, max_image_pixels)
     return True
 
 
@@ -82,21 +74,3 @@ def _mended(values: NDArray[Any], how: Mend, size: tuple[int, int]) -> NDArray[A
         )
         return values[np.ix_(rows, columns)]
     return values.swapaxes(0, 1) if how == "transpose" else np.rot90(values, 1 if how == "left" else -1)
-
-
-def _write(path: Path, read: MaskValues, values: NDArray[Any], max_image_pixels: int) -> None:
-    """Save as the file was, and only if the same values are read from it again.
-
-    Raises:
-        DataError: the format would change them.
-    """
-    image = Image.fromarray(values)
-    if read.palette is not None:
-        image.putpalette(read.palette.tobytes())
-    with atomic_path(path) as temporary:
-        image.save(temporary, format=read.format)
-        if not np.array_equal(read_values(temporary, max_image_pixels=max_image_pixels).values, values):
-            raise DataError(
-                f"mask {printable(str(path))} is stored as {read.format}, which would change its values",
-                hint="save the original masks as PNG",
-            )

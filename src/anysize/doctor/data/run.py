@@ -90,7 +90,9 @@ def survey_data(config: DoctorConfig, bar: BarOf) -> tuple[Survey, DataSource]:
     if source.coding is not None and parts:
         own = [pair for pair in looked.pairs if pair.part == parts[0].name]
         with bar("laying masks on images", 0):
-            laid, num_laid = lay_on_each_other(parts[0], own, source.coding, max_image_pixels=cap)
+            laid, num_laid = lay_on_each_other(
+                parts[0], own, source.coding, data=root, rules=options.masks, max_image_pixels=cap
+            )
     model = None
     if config.model is not None:
         from anysize.doctor.data.needs import needs_of  # loads torch

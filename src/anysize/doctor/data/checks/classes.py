@@ -3,19 +3,24 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
+from anysize.data.masks.coding import IGNORED
 from anysize.data.masks.palette import color_text
 from anysize.data.problems import listed
 from anysize.doctor.data.checks import DataCheck, number
+from anysize.doctor.data.moves import moved
 from anysize.doctor.data.survey import Survey
 from anysize.doctor.finding import Finding
 
-__all__ = ["CHECK"]
+__all__ = ["CHECK", "is_named_as_none"]
 
-_RENUMBERED = " (line k names value k: remove the last alone, or say with --mask-values which values the others have)"
+Indices = NDArray[np.intp]
+
 _OF_CODING = frozenset(
     ["beyond", "color", "deep", "foreground_255", "interpolated", "lossy", "sparse", "unknown_color"]
 )
+_MOST_NAMES = 24
 _JOINED = str.maketrans("", "", " _-'")
 _NOT_CLASSES = frozenset(
     [
@@ -42,18 +47,22 @@ def _run(survey: Survey) -> Iterator[Finding]:
         return
     of = "pixel" if survey.task == "segment" else "image"
     train, val = survey.class_counts("train")[:-1], survey.class_counts("val")[:-1]
-    empty = _names(survey, (train == 0) & (val == 0))
-    only_val = _names(survey, (train == 0) & (val > 0))
-    only_train = _names(survey, (train > 0) & (val == 0))
+    empty = np.flatnonzero((train == 0) & (val == 0))
+    # A class that should be ignored need not be in both parts.
+    meant = np.array([not is_named_as_none(survey, index) for index in range(len(survey.classes))], np.bool_)
+    only_val, only_train = (
+        np.flatnonzero(meant & (train == 0) & (val > 0)),
+        np.flatnonzero(meant & (train > 0) & (val == 0)),
+    )
     # Masks that cannot be read as classes have none, and are told already, with what to do.
     told = any(problem.kind in _OF_CODING and problem.severity == "error" for problem in survey.mask_problems)
-    if only_val and not told:
+    if only_val.size and not told:
         yield Finding(
             "classes",
             "error",
-            f"{_count(only_val)} in validation, and without a {of} in training: {listed(only_val)}",
+            f"{_count(only_val)} in validation, and without a {of} in training: {_listed(survey, only_val)}",
             "every class of validation in training too: nobody learns what is never shown",
-            "move images that hold them from validation to training"
+            moved(survey, "val", "train", only_val.tolist())
             if survey.has_own_split
             else "label more images that hold them; the split was drawn, and another --val-split draws another one",
         )
@@ -68,23 +77,21 @@ def _run(survey: Survey) -> Iterator[Finding]:
             if survey.task == "segment"
             else "give each class a folder",
         )
-    if empty and not told and (train + val).any():  # nothing at all: the check of ignored pixels says so
+    if empty.size and not told and (train + val).any():  # nothing at all: the check of ignored pixels says so
         yield Finding(
             "classes",
             "warning",
-            f"{_count(empty)} named, and without a {of}: {listed(empty, 24)}",
+            f"{_count(empty)} named, and without a {of}: {_listed(survey, empty)}",
             f"at least one {of} of each class",
-            "remove their names if they are not meant"
-            + _RENUMBERED * (survey.task == "segment")
-            + "; metrics leave them out (they are not counted as 0)",
+            f"{_unnamed(survey, empty)}; else leave them: metrics leave them out (they are not counted as 0)",
         )
-    if only_train and not told and survey.part("val") is not None:
+    if only_train.size and not told and survey.part("val") is not None:
         yield Finding(
             "classes",
             "warning",
-            f"{_count(only_train)} in training, and without a {of} in validation: {listed(only_train, 24)}",
+            f"{_count(only_train)} in training, and without a {of} in validation: {_listed(survey, only_train)}",
             "every class in validation: what it is worth there is not measured",
-            "move images that hold them to validation"
+            moved(survey, "train", "val", only_train.tolist())
             if survey.has_own_split
             else "label more images that hold them; the split was drawn, and a larger --val-split holds out more",
         )
@@ -92,10 +99,8 @@ def _run(survey: Survey) -> Iterator[Finding]:
 
 
 def _named_as_none(survey: Survey, counts: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Iterator[Finding]:
-    if survey.task != "segment":
-        return
     for index, name in enumerate(survey.classes):
-        if name.strip().lower().translate(_JOINED) in _NOT_CLASSES and counts[index]:
+        if is_named_as_none(survey, index) and counts[index]:
             yield Finding(
                 "classes",
                 "warning",
@@ -122,12 +127,40 @@ def _ignoring(survey: Survey, index: int) -> str:
     return f"--mask-values {','.join(others)} {flag}, with one name for each value left where classes are named"
 
 
-def _names(survey: Survey, which: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> list[str]:
-    return [survey.classes[index] for index in np.flatnonzero(which)]
+def is_named_as_none(survey: Survey, index: int) -> bool:
+    """Whether a class of masks has a name, such as "void", that says that its pixels have no label."""
+    return survey.task == "segment" and survey.classes[index].strip().lower().translate(_JOINED) in _NOT_CLASSES
 
 
-def _count(names: list[str]) -> str:
-    return f"{number(len(names), 'class', 'classes')} {'is' if len(names) == 1 else 'are'}"
+def _unnamed(survey: Survey, empty: Indices) -> str:
+    """How classes are taken away: all of them renumbered, unless the last ones go."""
+    num_left = len(survey.classes) - len(empty)
+    coding, rules = survey.coding, survey.rules
+    if survey.task != "segment" or (rules.values is None and rules.palette is None and empty.min() >= num_left):
+        return "remove their names if they are not meant"
+    if rules.palette is not None or (coding is not None and coding.colors is not None):
+        return "take them out of --mask-palette if they are not meant"
+    values = {} if coding is None else {label: value for value, label in reversed(list(enumerate(coding.lookup)))}
+    left = [index for index in range(len(survey.classes)) if index not in empty.tolist()]
+    if rules.reduce_zero_label or len(left) < 2 or not all(index in values for index in left):
+        return (
+            "remove their names if they are not meant (line k names value k: remove the last alone, or say with "
+            "--mask-values which values the others have)"
+        )
+    ignored = [] if coding is None else [value for value, label in enumerate(coding.lookup) if label == IGNORED]
+    also = [value for value in ignored if value != IGNORED]
+    flags = f"--mask-values {','.join(str(values[index]) for index in left)}"
+    flags += f" {rules.flag_ignoring(also)}" if also else ""
+    names = f": {', '.join(survey.classes[index] for index in left)}" if len(left) <= _MOST_NAMES else ""
+    return f"if they are not meant, {flags} --classes FILE, with the {len(left)} other names in FILE, one a line{names}"
+
+
+def _listed(survey: Survey, indices: Indices) -> str:
+    return listed([survey.classes[index] for index in indices], _MOST_NAMES)
+
+
+def _count(indices: Indices) -> str:
+    return f"{number(len(indices), 'class', 'classes')} {'is' if len(indices) == 1 else 'are'}"
 
 
 CHECK = DataCheck("classes", 40, _run)

@@ -6,6 +6,7 @@ import numpy as np
 
 from anysize.data.problems import listed
 from anysize.doctor.data.checks import DataCheck, number, share
+from anysize.doctor.data.checks.classes import is_named_as_none
 from anysize.doctor.data.survey import Survey
 from anysize.doctor.finding import Finding
 
@@ -24,7 +25,10 @@ _MORE_OFTEN = "--see patches --patches class"
 def _run(survey: Survey) -> Iterator[Finding]:
     counts = survey.class_counts("train")[:-1]
     images = survey.images_with("train")
-    present = np.flatnonzero(counts)
+    # What should be ignored is told so, and is not to be labelled more.
+    present = np.array(
+        [index for index in np.flatnonzero(counts).tolist() if not is_named_as_none(survey, index)], np.int64
+    )
     if len(present) < 2:
         return
     of = "pixels" if survey.task == "segment" else "images"

@@ -71,7 +71,9 @@ def _remarks(remarks: Sequence[FileProblem]) -> Iterator[Finding]:
             "warning",
             f"{number(len(same), 'image')}: {same[0].reason}" + (" (and the like)" if len(same) > 1 else ""),
             "pixels that mean the same in every image",
-            "look at them; store them as 8 or 16 bit, with one scale for all images",
+            "look at them; save them without transparency, or remove those that are empty"
+            if "transparent" in same[0].reason
+            else "look at them; store them as 8 or 16 bit, with one scale for all images",
             tuple(remark.path for remark in same),
         )
 

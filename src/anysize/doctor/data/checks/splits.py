@@ -49,9 +49,16 @@ def _run(survey: Survey) -> Iterator[Finding]:
 
 def _fix(survey: Survey) -> str:
     """More validation images, where there are enough in all."""
-    if survey.has_own_split:
-        return "move images from training to validation"
     total = survey.num_images
+    if survey.has_own_split:
+        val = survey.part("val")
+        lacking = FEW_IMAGES - (0 if val is None else len(val.table))
+        if total < 2 * FEW_IMAGES:
+            return "label more images, and put them into both parts"
+        return (
+            f"move {number(lacking, 'image')} from training to validation, whose classes other training images hold, "
+            "too"
+        )
     if total < 4 * FEW_IMAGES:
         return "label more images"
     return f"--val-split {math.ceil(100 * FEW_IMAGES / total) / 100:g}"

@@ -115,8 +115,9 @@ def _require_pairs(setup: Setup) -> None:
         scale = f" of images that --max-side {setup.config.max_side} has shrunk, in whose pixels this is" * shrunk
         raise TrainingError(
             f"{found[0].found} (looked at {len(pairs)} pairs{scale})",
-            hint=f"{found[0].fix}{', in pixels of the shrunk images' * shrunk}; `anysize doctor` looks at the images as "
-            "they are, and prints the line that moves the masks where that mends them; --no-preflight trains all the same",
+            hint=f"{found[0].fix}{', in pixels of the shrunk images' * shrunk}; `anysize doctor` looks at the images "
+            "as they are, and prints the line that moves the masks where that mends them; --no-preflight trains all "
+            "the same",
         )
 
 

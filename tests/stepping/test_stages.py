@@ -12,7 +12,7 @@ from anysize.models import create_model, list_models
 from anysize.models.named import import_zoo
 from anysize.stepping.batch_norm import apply_policy, frozen_layers, live_layers
 from anysize.stepping.batch_norm_guard import BatchNormGuard
-from anysize.stepping.stages import Stages, freeze_backbone, head_parameters
+from anysize.stepping.stages import freeze_backbone, head_parameters
 
 
 class Own(nn.Module):
@@ -78,11 +78,6 @@ def test_errors() -> None:
         head_parameters(Own(), ["body", "top"])
     with pytest.raises(UsageError, match=r"^the head of Own \(body\.2\) has 0 of its 8 parameters"):
         head_parameters(Own(), ["body.2"])
-    with pytest.raises(UsageError, match=r"^head_epochs is -1; it must be at least 0"):
-        Stages(Own(), head_epochs=-1)
-    with pytest.raises(UsageError, match=r"^Own does not say"):
-        Stages(Own(), head_epochs=1)
-    Stages(Own(), head_epochs=0)
 
 
 def step(model: nn.Module) -> None:
@@ -107,13 +102,12 @@ def test_the_backbone_stands_still_bit_by_bit_and_then_moves(policy: str | None,
     if checkpointed:
         enable_checkpointing(model)
     before = content(model)
-    stages = Stages(model, head_epochs=2, head_names=["top"])
-    changes = []
+    stage = freeze_backbone(model, ["top"])
     for epoch in range(4):
-        changes.append(stages.enter(epoch))
+        if epoch == 2:
+            stage.undo(model)
         if epoch < 2:
             guard = BatchNormGuard(model)
-            assert stages.held is not None
             step(model)
             guard.check(model)
             moved = {name for name, value in content(model).items() if value != before[name]}
@@ -122,22 +116,12 @@ def test_the_backbone_stands_still_bit_by_bit_and_then_moves(policy: str | None,
             assert "body.1" in frozen_layers(model)
         else:
             step(model)
-    assert changes == ["head", None, "all", None]
     moved = {name for name, value in content(model).items() if value != before[name]}
     assert "body.0.weight" in moved
     assert "body.0.bias" not in moved
     assert ("body.1.running_mean" in moved) == (policy != "frozen")
     if not checkpointed:
         assert (live_layers(model), frozen_layers(model), [type(m) for m in model.modules()]) == before_roles
-
-
-def test_a_run_resumed_in_either_stage_is_in_it() -> None:
-    for epoch, expected in ((1, "head"), (3, None)):
-        model = Own()
-        stages = Stages(model, head_epochs=2, head_names=["top"])
-        assert stages.enter(epoch) == expected
-        assert bool(frozen_layers(model)) == (epoch < 2)
-        assert model.body[0].weight.requires_grad == (epoch >= 2)
 
 
 def test_undo_gives_back_what_was() -> None:

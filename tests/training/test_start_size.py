@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from test_resume import same_results, stop_after
 
 import anysize.training.run as run_module
@@ -12,6 +13,7 @@ from anysize.config_file import read_config
 from anysize.data import ImageDataset
 from anysize.errors import AnysizeError
 from anysize.training import TrainConfig
+from anysize.training.normalising import Normalising
 from anysize.training.preflight import _pixels
 from anysize.training.progress import RunProgress
 from anysize.training.run import train
@@ -77,13 +79,63 @@ def test_nobody_gives_up_before_full_size(shapes: Path, tmp_path: Path, monkeypa
     assert [(end.ended, end.epochs) for end in ends] == [("stopped early", 2), ("stopped early", 5)]
 
 
+def test_statistics_stand_still_where_full_size_has_too_few_images(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches at first; before full size they are estimated over such images, and from then on never move."""
+    config = quick_segmenter(
+        shapes, tmp_path / "whole", start_side=16, start_epochs=3, epochs=5, batch_norm="auto", batch_size=1
+    )
+    heard = Heard()
+    assert set_up(config, heard).config.batch_norm == "frozen"
+    first, second = heard.starting("batch norm")
+    assert first.startswith("batch norm  frozen: from epoch 4 on, as at full size it would be statistics of 1 image")
+    assert second == (
+        "batch norm  in epochs 1 to 3 of the batch, estimated anew before each evaluation; then frozen at what they "
+        "are over images at full size"
+    )
+
+    statistics: list[dict[str, bytes]] = []
+    steps: list[int] = []
+    save, step = run_module.save_checkpoint, run_module.train_step
+
+    def saved(path: Path, model: Any, optimizer: Any, progress: dict[str, Any]) -> None:
+        state = model.state_dict()
+        statistics.append({name: state[name].numpy().tobytes() for name in state if "running_" in name})
+        assert bool(progress["frozen"]) == (progress["epoch"] > 3)
+        save(path, model, optimizer, progress)
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        steps.append(len(statistics))
+        return step(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_checkpoint", saved)
+        patch.setattr(run_module, "train_step", counted)
+        whole = train(config, console=QUIET)
+    at_first, before, full, *later = statistics
+    assert at_first != before != full
+    assert later == [full, full]
+    with monkeypatch.context() as patch:
+        patch.setattr(Normalising, "before_evaluation", lambda *_: None)
+        moving = train(dataclasses.replace(config, output=tmp_path / "moving", epochs=4), console=QUIET)
+    found = load_file(moving.run / "weights" / "last.safetensors")
+    assert any(found[name].numpy().tobytes() != full[name] for name in full)  # they are not the moving averages
+
+    for epoch in (2, 3, 4):  # stopped within the last epoch of the start, and within those at full size
+        run = tmp_path / f"parts-{epoch}"
+        with monkeypatch.context() as patch:
+            stop_after(patch, steps.index(epoch) + 1)
+            assert train(dataclasses.replace(config, output=run), console=QUIET).epochs == epoch
+        same_results(train(TrainConfig(resume=run), console=QUIET).run, whole.run)
+
+
 def test_statistics_are_decided_by_full_size(shapes: Path) -> None:
-    """At the start a step has more images; what would be too few of them in the end is too few."""
-    options: dict[str, Any] = {"batch_norm": "auto", "batch_size": 4, "epochs": 5}
-    plain, grown = (segmenter(shapes, **options, **extra)[1] for extra in ({}, {"start_side": 24}))
-    (told,), (grown_told,) = plain.starting("batch norm"), grown.starting("batch norm")
-    assert grown_told.split(",")[0] == told.split(",")[0]
-    assert "statistics of 4 images" in told
+    options: dict[str, Any] = {"batch_norm": "auto", "epochs": 5}
+    enough = segmenter(shapes, **options, batch_size=14, start_side=32)[0]
+    assert enough.config.batch_norm == "train"
+    few = segmenter(shapes, **options, batch_size=1, start_side=88)[1]  # no more images a step at first
+    assert few.starting("batch norm  group: statistics of 1 image")
 
 
 def test_pixels_of_a_run_are_those_of_its_epochs(shapes: Path) -> None:

@@ -55,7 +55,6 @@ def choose_policy(
     pretrained: bool,
     in_channels: int = 3,
     max_pixels: int | None = None,
-    head_only: bool = False,
 ) -> tuple[BatchNormPolicy, str]:
     """Choose a policy of batch normalisation, and say why in a sentence.
 
@@ -66,7 +65,6 @@ def choose_policy(
         pretrained: whether the running statistics are those of trained weights.
         in_channels: of the images.
         max_pixels: canvas pixels that go through the network at once: statistics are of what does. None: all of a step.
-        head_only: a stage that trains the head alone, behind a frozen backbone.
 
     Returns:
         ``train``, ``frozen``, ``recalibrate`` or ``group``; and the reason.
@@ -81,8 +79,6 @@ def choose_policy(
     worth = images * _evenness(areas)
     middle = tuple(known[np.argsort(areas, kind="stable")[len(areas) // 2]].tolist()) if len(areas) else None
     found = _told(model, middle, images, worth, in_channels)
-    if head_only:
-        return "frozen", f"the backbone stands still in this stage, and so do its statistics ({found})"
     if worth >= ENOUGH_IMAGES:
         return "train", f"{found}, enough for statistics of the batch"
     if pretrained:

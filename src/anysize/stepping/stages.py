@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
@@ -18,7 +17,7 @@ from anysize.stepping.batch_norm import (
     thaw_batch_norm,
 )
 
-__all__ = ["Stage", "Stages", "freeze_backbone", "head_parameters", "stage_at"]
+__all__ = ["Stage", "freeze_backbone", "head_parameters"]
 
 _BACKBONES = ("encoder", "backbone")
 """What segmenters call what they are built on: ours and segmentation_models_pytorch's, torchvision's."""
@@ -92,54 +91,6 @@ def freeze_backbone(model: nn.Module, head_names: Iterable[str] | None = None) -
     for name in held:
         parameters[name].requires_grad_(False)
     return Stage(tuple(held), layers, tuple(name for name in layers if name in live))
-
-
-def stage_at(epoch: int, head_epochs: int) -> Literal["head", "all"]:
-    """Return what is trained in an epoch, counted from 0.
-
-    >>> [stage_at(epoch, 2) for epoch in range(4)]
-    ['head', 'head', 'all', 'all']
-    """
-    return "head" if epoch < head_epochs else "all"
-
-
-class Stages:
-    """Holds the backbone for the first epochs, and lets go of it: the same from any epoch that a run is resumed at.
-
-    Args:
-        model: follows a policy of batch normalisation already, if any.
-        head_epochs: epochs in which the head alone is trained; 0 for none.
-        head_names: see `head_parameters`.
-
-    Raises:
-        UsageError: negative epochs; with ``head_epochs``, as `head_parameters`.
-    """
-
-    def __init__(self, model: nn.Module, *, head_epochs: int = 0, head_names: Iterable[str] | None = None) -> None:
-        if head_epochs < 0:
-            raise UsageError(f"head_epochs is {head_epochs}; it must be at least 0 (0 trains everything at once)")
-        self._model, self._head_epochs = model, head_epochs
-        self._head_names = None if head_names is None else tuple(head_names)
-        self._held: Stage | None = None
-        if head_epochs:
-            _Division(model, self._head_names)  # an error now, rather than after the data were read
-
-    def enter(self, epoch: int) -> Literal["head", "all"] | None:
-        """Bring the model into the stage of ``epoch``, counted from 0; returns it where it is another than before."""
-        stage = stage_at(epoch, self._head_epochs)
-        if stage == "head" and self._held is None:
-            self._held = freeze_backbone(self._model, self._head_names)
-            return "head"
-        if stage == "all" and self._held is not None:
-            self._held.undo(self._model)
-            self._held = None
-            return "all"
-        return None
-
-    @property
-    def held(self) -> Stage | None:
-        """What stands still now; None while everything is trained."""
-        return self._held
 
 
 class _Division:

@@ -39,7 +39,7 @@ class RunProgress:
     checkpointing: bool = False
     """Whether activation checkpointing is on, from the start or since an image did not fit."""
     stage: str = ""
-    """'head' or 'all': what the epoch before trained; empty before the first."""
+    """'head', 'start' or 'all': what the epoch before trained; empty before the first."""
     trained_layers: list[str] = field(default_factory=list)
     """Layers of batch normalisation whose statistics came with pretrained weights: those that can be frozen."""
     frozen: dict[str, str] = field(default_factory=dict)

@@ -118,7 +118,7 @@ def test_statistics_stand_still_where_full_size_has_too_few_images(
     assert later == [full, full]
     with monkeypatch.context() as patch:
         patch.setattr(Normalising, "before_evaluation", lambda *_: None)
-        moving = train(dataclasses.replace(config, output=tmp_path / "moving", epochs=4), console=QUIET)
+        moving = train(dataclasses.replace(config, output=tmp_path / "moving"), console=QUIET)
     found = load_file(moving.run / "weights" / "last.safetensors")
     assert any(found[name].numpy().tobytes() != full[name] for name in full)  # they are not the moving averages
 

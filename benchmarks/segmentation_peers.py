@@ -13,6 +13,8 @@ ways, in mean IoU over the data set at the original resolution of the masks, whe
   answers on the whole image, alone.
 * ``native-bn``, ``native-gn`` and ``resized-gn`` tell the two differences apart: native size with BatchNorm or
   GroupNorm whatever ``auto`` says, 512 x 512 with GroupNorm.
+* ``native-start``: as ``native``, after three quarters of the pixels at 512 pixels a side at most (``anysize train
+  --start-side 512``).
 * ``native-512``: as ``native``, but images whose longer side has more than 512 pixels are shrunk to that, their shape
   kept (``anysize train --max-side 512``): what resolution does, and what squares do.
 
@@ -66,6 +68,7 @@ from anysize.models import create_model
 from anysize.models.group_norm import with_group_norm
 from anysize.options import MaskOptions
 from anysize.ragged import together
+from anysize.sizes.start_size import StartSize
 from anysize.stepping import Passes, train_step
 from anysize.stepping.batch_norm import apply_policy
 from anysize.stepping.criterion import Criterion
@@ -85,13 +88,16 @@ MEGAPIXELS = {"facade_voc": 160.0, "bridge_voc": 240.0, "camvid": 100.0, "isbi_e
 """Seen by each training: more where there are more pixels, and so that two cores train all of them in an hour."""
 IDENTITY = ("name", "way", "megapixels", "lr", "seed")
 """What tells one training from another."""
-WAYS = ("native", "native-bn", "native-gn", "native-512", "resized", "resized-gn", "cropped")
+WAYS = ("native", "native-bn", "native-gn", "native-start", "native-512", "resized", "resized-gn", "cropped")
+OWN = ("native", "native-start", "native-512")
 USUAL = ("resized", "cropped")
 SIDE = 512
 STEP_PIXELS = 4 * SIDE * SIDE
 AUGMENTATION = Augmentation(hflip=0.5, scale=(0.75, 4 / 3), crop=0.9, color_jitter=0.2)
 NO_SIDE_ABOVE_512 = ("camvid", "isbi_em")
-"""``native-512`` is ``native`` there, and need not be trained."""
+"""``native-start`` and ``native-512`` are ``native`` there, and need not be trained."""
+START_SHARE = 0.75
+"""Of the seen pixels, those of images at 512 pixels a side at most, in ``native-start``."""
 MAX_PIXELS = 8_000_000
 MAX_SIDE = 2048
 """For memory: in all ways the few satellite images that are larger (up to 9 megapixels) are shrunk to this side."""
@@ -142,8 +148,17 @@ def read(job: Job) -> Data:
     train = ImageDataset(
         source.train, channels, augmentation=AUGMENTATION, smallest_side=32, max_side=job.max_side, **common
     )
+    if job.way == "native-start":
+        train.start = started(train, job)
     val = ImageDataset(source.val, channels, max_side=job.max_side, **common)
     return Data(train, val, Normalisation(checked.mean, checked.std), len(source.classes))
+
+
+def started(train: ImageDataset, job: Job) -> StartSize:
+    """So many epochs at 512 pixels a side as have about the share of the pixels that they are to have."""
+    train.start = StartSize(SIDE, 1)
+    pixels = float(train.sizes(0).prod(axis=1).sum())
+    return StartSize(SIDE, max(round(START_SHARE * budget(job) / pixels), 1))
 
 
 def network(job: Job, data: Data) -> tuple[nn.Module, str]:
@@ -157,11 +172,23 @@ def network(job: Job, data: Data) -> tuple[nn.Module, str]:
         channels=64,
     )
     policy = "group" if job.way.endswith("-gn") else "train"
-    if job.way in ("native", "native-512"):
-        policy, _ = choose_policy(model, data.train.sizes(0), batch_size=step_images(data), pretrained=False)
+    if job.way in OWN:
+        policy = auto_policy(model, data, full_size_from(data))
+        if policy == "group" and full_size_from(data) and auto_policy(model, data, 0) != "group":
+            policy = "frozen"  # from full size on, as in any run
     if policy == "group":
         with_group_norm(model)
     return model.to(memory_format=torch.channels_last), policy
+
+
+def auto_policy(model: nn.Module, data: Data, epoch: int) -> str:
+    """What ``--batch-norm auto`` is for the images of an epoch."""
+    return choose_policy(model, data.train.sizes(epoch), batch_size=step_images(data, epoch), pretrained=False)[0]
+
+
+def full_size_from(data: Data) -> int:
+    """The first epoch with images at full size."""
+    return 0 if data.train.start is None else data.train.start.epochs
 
 
 def optimizer_of(model: nn.Module, job: Job) -> torch.optim.Optimizer:
@@ -180,23 +207,28 @@ def budget(job: Job) -> float:
 # Native size.
 
 
-def step_images(data: Data) -> int:
-    """So many images of the data's own sizes that a step has about `STEP_PIXELS`."""
-    mean_area = float(np.mean([data.train.sizes(epoch).prod(axis=1).mean() for epoch in range(3)]))
+def step_images(data: Data, epoch: int | None = None) -> int:
+    """So many images of an epoch's sizes, those at full size if None, that a step has about `STEP_PIXELS`."""
+    is_start = epoch is not None and epoch < full_size_from(data)
+    first = 0 if is_start else full_size_from(data)
+    last = min(first + 3, full_size_from(data)) if is_start else first + 3
+    mean_area = float(np.mean([data.train.sizes(number).prod(axis=1).mean() for number in range(first, last)]))
     return max(round(STEP_PIXELS / mean_area), 1)
 
 
-def train_native(job: Job, data: Data, model: nn.Module) -> dict[str, float]:
+def train_native(job: Job, data: Data, model: nn.Module, policy: str) -> dict[str, float]:
     optimizer = optimizer_of(model, job)
     criterion = Criterion(create_objective("ce", num_classes=data.num_classes))
     apply_policy(model, "train")  # a single image in a pass has one value behind image-level pooling
-    batch_size = step_images(data)
     loader = PlanLoader(data.train, workers=job.workers)
     passes = Passes(MAX_PIXELS, together=True, may_checkpoint=False, report=print, name_of=str)
     seen = steps = epoch = 0
     seconds = 0.0
     model.train()
     while seen < budget(job):
+        if epoch and epoch == full_size_from(data):
+            grow(job, data, model, policy)
+        batch_size = step_images(data, epoch)
         plan = plan_epoch(
             data.train.sizes(epoch), batch_size, max_pixels=MAX_PIXELS, mixing="mixed", seed=job.seed, epoch=epoch,
             multiple_of=8,
@@ -214,6 +246,14 @@ def train_native(job: Job, data: Data, model: nn.Module) -> dict[str, float]:
                 break
         epoch += 1
     return {"seen": seen, "steps": steps, "seconds": seconds, "batch_size": batch_size, "epochs": epoch}
+
+
+def grow(job: Job, data: Data, model: nn.Module, policy: str) -> None:
+    """From now on images come at full size: statistics that are to stand still are estimated over such images."""
+    if policy == "frozen":
+        recalibrate(model, plain_batches(job, data))
+        apply_policy(model, "frozen")
+        model.train()
 
 
 def plain_batches(job: Job, data: Data) -> Iterator[Any]:
@@ -275,7 +315,7 @@ def normalised(pixels: Tensor, normalisation: Normalisation) -> Tensor:
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def train_usual(job: Job, data: Data, model: nn.Module) -> dict[str, float]:
+def train_usual(job: Job, data: Data, model: nn.Module, _: str) -> dict[str, float]:
     optimizer = optimizer_of(model, job)
     squares = Squares(data, job.seeing, job.seed)
     batch_size = STEP_PIXELS // SIDE**2
@@ -338,7 +378,7 @@ def run(job: Job) -> dict[str, Any]:
     torch.manual_seed(job.seed)
     model, policy = network(job, data)
     train, evaluate = (train_native, evaluate_native) if job.seeing == "native" else (train_usual, evaluate_usual)
-    found = train(job, data, model)
+    found = train(job, data, model, policy)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     if policy == "recalibrate":
@@ -371,7 +411,7 @@ def alone(job: Job) -> dict[str, Any]:
 
 def row(one: dict[str, Any]) -> str:
     return (
-        f"{one['name']:12} {one['way']:10} {one['mean_iou']:9.2%} {one['pixel_accuracy']:9.2%} {one['steps']:8} "
+        f"{one['name']:12} {one['way']:12} {one['mean_iou']:9.2%} {one['pixel_accuracy']:9.2%} {one['steps']:8} "
         f"{one['seen'] / 1e6:9.1f} {one['seconds']:8.1f} {one['seen'] / 1e6 / one['seconds']:6.2f} "
         f"{one['peak_mib_training']:9.0f}"
     )
@@ -379,7 +419,7 @@ def row(one: dict[str, Any]) -> str:
 
 def report(results: list[dict[str, Any]]) -> list[str]:
     head = (
-        f"{'data':12} {'way':10} {'mean IoU':>9} {'pixel acc':>9} {'updates':>8} {'seen Mpx':>9} {'seconds':>8} "
+        f"{'data':12} {'way':12} {'mean IoU':>9} {'pixel acc':>9} {'updates':>8} {'seen Mpx':>9} {'seconds':>8} "
         f"{'Mpx/s':>6} {'peak MiB':>9}"
     )
     order = {name: place for place, name in enumerate(SETS)}
@@ -388,24 +428,25 @@ def report(results: list[dict[str, Any]]) -> list[str]:
 
 
 def verdict(results: list[dict[str, Any]]) -> list[str]:
-    """Native size, and at most 512 pixels a side, beside each of the usual ways, by the mean over seeds."""
+    """Anysize's ways beside each of the usual ones, by the mean over seeds."""
     found: dict[tuple[str, str], list[float]] = {}
     for one in results:
         found.setdefault((one["name"], one["way"]), []).append(one["mean_iou"])
     means = {key: float(np.mean(values)) for key, values in found.items()}
     for name in NO_SIDE_ABOVE_512:
         if (name, "native") in means:
-            means.setdefault((name, "native-512"), means[name, "native"])
+            for way in ("native-start", "native-512"):
+                means.setdefault((name, way), means[name, "native"])
     lines, total = [], []
-    for own in ("native", "native-512"):
+    for own in OWN:
         for way in USUAL:
             names = [name for name in SETS if (name, way) in means and (name, own) in means]
             gains = [100 * (means[name, own] - means[name, way]) for name in names]
             lines += [
-                f"{name:12} {own:10} - {way:8} {gain:+6.2f} points" for name, gain in zip(names, gains, strict=True)
+                f"{name:12} {own:12} - {way:8} {gain:+6.2f} points" for name, gain in zip(names, gains, strict=True)
             ]
             if gains:
-                total.append(f"{'mean':12} {own:10} - {way:8} {np.mean(gains):+6.2f} points, of {len(gains)} data sets")
+                total.append(f"{'mean':12} {own:12} - {way:8} {np.mean(gains):+6.2f} points, of {len(gains)} data sets")
     return [*lines, *total]
 
 

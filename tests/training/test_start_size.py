@@ -44,6 +44,7 @@ def test_a_run_grows_its_images(shapes: Path, tmp_path: Path, monkeypatch: pytes
         patch.setattr(run_module, "train_step", watched)
         whole = train(config, console=heard)
     assert read_config(TrainConfig, whole.run / "config.yaml").start_epochs == 4
+    assert heard.starting("image sizes epochs 1 to 4")
     (told,) = heard.starting("image sizes")
     num = int(told.split(" images a step")[0].split()[-1])
     assert told == (
@@ -67,6 +68,19 @@ def test_a_run_grows_its_images(shapes: Path, tmp_path: Path, monkeypatch: pytes
     # More epochs than were planned: images have grown, and stay so.
     longer = train(TrainConfig(resume=stopped.run, epochs=10), console=QUIET)
     assert read_config(TrainConfig, longer.run / "config.yaml").start_epochs == 4
+
+
+@pytest.mark.parametrize("max_side", [None, 60])
+def test_three_quarters_of_the_pixels_are_of_small_images(shapes: Path, max_side: int | None) -> None:
+    """By default, but for the rounding to epochs; and at least one epoch has either size."""
+    options: dict[str, Any] = {"crop": 1.0, "start_side": 24, "max_side": max_side}
+    setup = segmenter(shapes, epochs=100, **options)[0]
+    start = setup.config.start
+    assert start is not None
+    small, full = (float(setup.train.sizes(epoch).prod(axis=1).sum()) for epoch in (0, 99))
+    shares = {epochs: epochs * small / (epochs * small + (100 - epochs) * full) for epochs in range(1, 100)}
+    assert abs(start.epochs - min(shares, key=lambda epochs: abs(shares[epochs] - 0.75))) <= 1
+    assert segmenter(shapes, epochs=2, **options)[0].config.start_epochs == 1
 
 
 def test_nobody_gives_up_before_full_size(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ class TrainConfig(
     """Progressive resizing: in the first epochs images whose longer side exceeds this many pixels are shrunk to it, as
     many more of them a step as keep its pixels; then all come at full size. By default they do from the first epoch."""
     start_epochs: int | None = None
-    """With --start-side, how many epochs that lasts; by default four fifths of --epochs."""
+    """With --start-side, how many epochs that lasts; by default as many as have three quarters of the run's pixels."""
     patience: int = 10
     """Stop after so many epochs without a better validation result; 0 never stops early."""
     seed: int = 0
@@ -116,12 +116,17 @@ class TrainConfig(
     def start(self) -> StartSize | None:
         """What ``start_side`` and ``start_epochs`` come to; None for full size from the first epoch.
 
-        A fifth of the epochs at full size is what Composer's ProgressiveResizing has (``finetune_fraction``).
+        Raises:
+            UsageError: the epochs were left to the sizes of the images, and `set_up` has not asked them yet.
         """
         if self.start_side is None:
             return None
-        epochs = max(1, self.epochs * 4 // 5) if self.start_epochs is None else self.start_epochs
-        return StartSize(self.start_side, epochs)
+        if self.start_epochs is None:
+            raise UsageError(
+                "--start-epochs was left to the sizes of the images, and there are none here",
+                hint="give a number: --start-epochs 20",
+            )
+        return StartSize(self.start_side, self.start_epochs)
 
     def changed(self, **values: Any) -> Self:
         """Return the options with some changed, which then count as given; what nobody gave stays a recipe's."""

@@ -77,7 +77,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     task = task_for(source.task)
     config = with_seeing(config, source.task, console)
     config = with_recipe(config, source.task, console)
-    config = with_start(config)
+    config = with_start(config, source.train)
     channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
     model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)

@@ -13,13 +13,22 @@ from anysize.training.config import TrainConfig
 __all__ = ["require_start_sides", "told_start", "with_start"]
 
 
-def with_start(config: TrainConfig) -> TrainConfig:
+SHARE = 0.75
+"""Of the run's pixels, those at the start size, unless --start-epochs says otherwise: of the shares in
+benchmarks/segmentation_peers.py, 0.5, 0.75 and 0.9, which differ by as much as two runs of one do."""
+
+
+def with_start(config: TrainConfig, table: ImageTable) -> TrainConfig:
     """Return ``config`` with the epochs of the start as a number: a resumed run keeps them, whatever its --epochs.
+
+    Args:
+        config: of the run.
+        table: its training images, of whose sizes the number is a matter.
 
     Raises:
         UsageError: the run sees patches, whose size an image's does not change.
     """
-    if config.start is None:
+    if config.start_side is None:
         return config
     if config.see == "patches":
         raise UsageError(
@@ -27,7 +36,14 @@ def with_start(config: TrainConfig) -> TrainConfig:
             "which smaller images would have other ones",
             hint="leave out --start-side, or --see patches",
         )
-    return config.resolved(start_epochs=config.start.epochs)
+    if config.start_epochs is not None:
+        return config
+    small, full = (
+        float(shrunk_sizes(table.sizes, side).prod(axis=1).mean()) for side in (config.start_side, config.max_side)
+    )
+    # e epochs of `small` and the others of `full`, so that the first have their share of all pixels.
+    share = SHARE * full / (SHARE * full + (1 - SHARE) * small)
+    return config.resolved(start_epochs=min(max(round(config.epochs * share), 1), config.epochs - 1))
 
 
 def require_start_sides(config: TrainConfig, table: ImageTable, smallest_side: int) -> None:

@@ -73,7 +73,7 @@ from anysize.stepping import Passes, train_step
 from anysize.stepping.batch_norm import apply_policy
 from anysize.stepping.criterion import Criterion
 from anysize.stepping.optimizers import create_optimizer, set_lr
-from anysize.stepping.policy import choose_policy
+from anysize.stepping.policy import FEW_IMAGES, FEW_LATER, choose_policy
 from anysize.stepping.recalibration import recalibrate
 from anysize.stepping.schedules import scheduled_lr
 
@@ -173,17 +173,19 @@ def network(job: Job, data: Data) -> tuple[nn.Module, str]:
     )
     policy = "group" if job.way.endswith("-gn") else "train"
     if job.way in OWN:
-        policy = auto_policy(model, data, full_size_from(data))
-        if policy == "group" and full_size_from(data) and auto_policy(model, data, 0) != "group":
-            policy = "frozen"  # from full size on, as in any run
+        policy = auto_policy(model, data, 0)
+        if full_size_from(data) and policy != "group":
+            policy = auto_policy(model, data, full_size_from(data), FEW_LATER)
+            policy = "frozen" if policy == "group" else policy  # from full size on, as in any run
     if policy == "group":
         with_group_norm(model)
     return model.to(memory_format=torch.channels_last), policy
 
 
-def auto_policy(model: nn.Module, data: Data, epoch: int) -> str:
+def auto_policy(model: nn.Module, data: Data, epoch: int, few: float = FEW_IMAGES) -> str:
     """What ``--batch-norm auto`` is for the images of an epoch."""
-    return choose_policy(model, data.train.sizes(epoch), batch_size=step_images(data, epoch), pretrained=False)[0]
+    sizes, batch_size = data.train.sizes(epoch), step_images(data, epoch)
+    return choose_policy(model, sizes, batch_size=batch_size, pretrained=False, few=few)[0]
 
 
 def full_size_from(data: Data) -> int:

@@ -148,6 +148,8 @@ def test_statistics_are_decided_by_full_size(shapes: Path) -> None:
     options: dict[str, Any] = {"batch_norm": "auto", "epochs": 5}
     enough = segmenter(shapes, **options, batch_size=14, start_side=32)[0]
     assert enough.config.batch_norm == "train"
+    plain, grown = (segmenter(shapes, **options, batch_size=2, **extra)[0] for extra in ({}, {"start_side": 16}))
+    assert (plain.config.batch_norm, grown.config.batch_norm) == ("group", "recalibrate")  # two of unequal sizes
     few = segmenter(shapes, **options, batch_size=1, start_side=88)[1]  # no more images a step at first
     assert few.starting("batch norm  group: statistics of 1 image")
 

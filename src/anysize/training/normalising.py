@@ -25,7 +25,7 @@ from anysize.stepping.batch_norm import (
 )
 from anysize.stepping.batch_norm_guard import BatchNormGuard
 from anysize.stepping.passes import Passes
-from anysize.stepping.policy import choose_policy, trained_layers
+from anysize.stepping.policy import FEW_IMAGES, FEW_LATER, choose_policy, trained_layers
 from anysize.stepping.recalibration import recalibrate
 from anysize.stepping.stages import Stage, freeze_backbone
 from anysize.training.config import TrainConfig
@@ -63,14 +63,11 @@ def _chosen(
 ) -> tuple[BatchNormPolicy, str]:
     """The policy that 'auto' is, and why.
 
-    Where images are smaller at first, a step has more of them, and statistics that it can learn with. At full size,
-    where it has too few even for 'recalibrate', those stand still. DeepLab v3+ on half a ResNet-18, a quarter of the
-    pixels at full size, mean IoU with groups all along and with batches at first (benchmarks/segmentation_peers.py):
-    satellite images 60.5 and 63.5 %, bridges 22.4 and 29.1 %; facades, which have enough, 37.4 % with 'recalibrate' to
-    the end and 35.7 % with statistics that stand still.
+    Where images are smaller at first, a step has more of them, and statistics to learn with; at full size fewer will do
+    then, and with fewer still those that were found stand still (`FEW_LATER`).
     """
 
-    def choose(epoch: int, batch_size: int) -> tuple[BatchNormPolicy, str]:
+    def choose(epoch: int, batch_size: int, few: float = FEW_IMAGES) -> tuple[BatchNormPolicy, str]:
         return choose_policy(
             model,
             train.sizes(epoch),
@@ -78,16 +75,17 @@ def _chosen(
             pretrained=config.pretrained is not None,
             in_channels=channels,
             max_pixels=config.max_pixels if config.max_pixels != "auto" else None,
+            few=few,
         )
 
     start = config.start
     if start is None:
         return choose(0, config.batch_size)
-    policy, reason = choose(start.epochs, config.batch_size)
-    if policy != "group":
-        return policy, reason
     at_first, _ = choose(0, EpochPlanner(train.sizes, config, seed=config.seed, start=start).batch_size(0))
-    if at_first == "group":
+    if at_first in ("frozen", "group"):  # of weights that are there already, or all along
+        return choose(start.epochs, config.batch_size)
+    policy, reason = choose(start.epochs, config.batch_size, FEW_LATER)
+    if policy != "group":
         return policy, reason
     return "frozen", f"from epoch {start.epochs + 1} on, as at full size it would be {reason.partition(', too few')[0]}"
 

@@ -91,7 +91,7 @@ def _mean_centre(estimates: Sequence[ShiftEstimate]) -> float:
     return float(np.mean([estimate.score_unshifted for estimate in estimates]))
 
 
-def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str, Move] | None:
+def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str, Move | None] | None:
     surface = _summed(estimates)
     middle = surface.shape[0] // 2
     peak = np.unravel_index(int(np.argmax(surface)), surface.shape)
@@ -106,12 +106,13 @@ def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str, Move] | None:
         return None
     # Each by itself: where a mask fits its image unmoved as well as moved, textures repeat.
     down, right = (round(float(np.median([estimate.shift[axis] for estimate in estimates]))) for axis in (0, 1))
+    nothing_fits = _mean_centre(estimates) < _ABSENT  # else some lie where they belong, and are not to be moved
     return (
         f"masks lie about {_way(down, 'down', 'up')} and {_way(right, 'right', 'left')} of where their images have "
         f"edges ({num_same} of {len(estimates)} images agree; fit {score:.1f} there, {at_home:.1f} in place)",
         f"move the masks {_way(-down, 'down', 'up')} and {_way(-right, 'right', 'left')}, or apply the same crop, "
         "padding and resizing to image and mask",
-        (-down, -right),
+        (-down, -right) if nothing_fits else None,
     )
 
 

@@ -1,13 +1,16 @@
 """Masks that are turned or shifted as a whole: the old ones are kept, and nothing is moved twice in silence."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from anysize.data.masks import moving
 from anysize.data.masks.mending import fit_masks
 from anysize.data.masks.moving import Move, kept_folder, move_masks, restore_masks
 from anysize.data.masks.values import read_values
@@ -39,6 +42,13 @@ def _bytes(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.*"))}
 
 
+def _kept(folder: Path) -> dict[str, bytes]:
+    """The old masks, by where they belong."""
+    named = json.loads((folder / "masks.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {"masks.json", *named}
+    return {place: (folder / name).read_bytes() for name, place in named.items()}
+
+
 @pytest.mark.parametrize(
     ("how", "rows"),
     [
@@ -60,7 +70,7 @@ def test_square_masks_are_turned_and_put_back(tmp_path: Path, how: Move, rows: l
     assert read_values(data / "masks/0.png").palette is not None
     kept = tmp_path / "data-masks-before"
     assert kept_folder(data) == kept
-    assert _bytes(kept) == {f"inside/{name}": old for name, old in before.items() if name.startswith("masks/")}
+    assert _kept(kept) == {name: old for name, old in before.items() if name.startswith("masks/")}
     assert restore_masks(data) == 2
     assert _bytes(data) == before
     assert not kept.exists()
@@ -133,7 +143,7 @@ def test_of_other_shapes_those_that_lie_on_their_images_stay(tmp_path: Path) -> 
     assert move_masks(data, "transpose") == 2  # the square one, and that whose height and width were exchanged
     assert _read(data, 1).tolist() == right.tolist()
     assert _read(data, 2).tolist() == _mask(20, 12).T.tolist()
-    assert not (tmp_path / "data-masks-before/inside/masks/1.png").exists()
+    assert set(_kept(tmp_path / "data-masks-before")) == {"masks/0.png", "masks/2.png"}
 
 
 def test_masks_of_other_sizes_are_mended_first(tmp_path: Path) -> None:
@@ -162,6 +172,85 @@ def test_an_error_leaves_every_mask_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^masks/1\.jpg or its image images/1\.png cannot be read: "):
         move_masks(data, "mirror")
     assert _bytes(tmp_path) == {f"data/{name}": content for name, content in (before | {"masks/1.jpg": torn}).items()}
+
+
+def test_a_process_that_is_killed_while_masks_are_copied_has_moved_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _data(tmp_path / "data", _mask(), _mask(seed=1))
+    before = _bytes(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(moving.shutil, "rmtree", lambda *_, **__: None)  # nothing tidies up behind a kill
+        patch.setattr(moving, "_sync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            move_masks(data, "mirror")
+    assert (tmp_path / "data-masks-before.partial").is_dir()
+    with pytest.raises(UsageError, match="there is no folder"):
+        restore_masks(data)
+    assert _bytes(data) == before
+    assert move_masks(data, "mirror") == 2
+    assert not (tmp_path / "data-masks-before.partial").exists()
+    assert restore_masks(data) == 2
+    assert _bytes(data) == before
+
+
+def test_a_folder_of_somebody_else_is_not_restored(tmp_path: Path) -> None:
+    data, other = _data(tmp_path / "data", _mask()), tmp_path / "backup"
+    (other / "masks").mkdir(parents=True)
+    (other / "masks" / "0.png").write_bytes(b"mine")
+    before = _bytes(tmp_path)
+    with pytest.raises(UsageError, match=r"is no folder that move_masks has made: it holds no masks\.json"):
+        restore_masks(data, kept=other)
+    assert _bytes(tmp_path) == before
+
+
+def test_what_somebody_put_beside_the_old_masks_stays(tmp_path: Path) -> None:
+    data = _data(tmp_path / "data", _mask())
+    assert move_masks(data, "mirror") == 1
+    (kept_folder(data) / "note.txt").write_text("mine")
+    assert restore_masks(data) == 1
+    assert [path.name for path in kept_folder(data).iterdir()] == ["note.txt"]
+
+
+def test_a_mask_with_two_names_is_moved_once(tmp_path: Path) -> None:
+    data = _data(tmp_path / "data", _mask())
+    (data / "link").symlink_to(data / "masks")
+    (data / "list.csv").write_text("path,mask\nimages/0.png,masks/0.png\nimages/1.png,link/0.png\n")
+    Image.new("RGB", (12, 12)).save(data / "images/1.png")
+    assert move_masks(data / "list.csv", "mirror") == 1
+    assert _read(data).tolist() == _mask()[:, ::-1].tolist()
+
+
+def test_a_mask_keeps_its_permissions_and_its_link(tmp_path: Path) -> None:
+    data = _data(tmp_path / "data", _mask())
+    real = tmp_path / "real.png"
+    (data / "masks/0.png").rename(real)
+    (data / "masks/0.png").symlink_to(real)
+    real.chmod(0o640)
+    for change in (lambda: move_masks(data, "mirror"), lambda: restore_masks(data)):
+        assert change() == 1
+        assert (data / "masks/0.png").is_symlink()
+        assert real.stat().st_mode & 0o777 == 0o640
+    assert read_values(real).values.tolist() == _mask().tolist()
+
+
+def test_a_mask_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _data(tmp_path / "data", _mask(), _mask(seed=1))
+    before, write, done = _bytes(data), moving.write_values, []
+
+    def failing(path: Path, *rest: Any) -> None:
+        if len(done) == allowed:
+            raise PermissionError(13, "Permission denied")
+        done.append(path)
+        write(path, *rest)
+
+    monkeypatch.setattr(moving, "write_values", failing)
+    for allowed in (0, 1):  # a folder that nobody may write to; one that is full after the first
+        done.clear()
+        with pytest.raises(DataError, match=f"mask masks/{allowed}.png cannot be written: Permission denied; every"):
+            move_masks(data, "mirror")
+        assert _bytes(tmp_path) == {f"data/{name}": content for name, content in before.items()}
+        assert not kept_folder(data).exists()
 
 
 def test_a_mask_that_images_share_is_moved_once_wherever_it_lies(tmp_path: Path) -> None:
@@ -213,4 +302,4 @@ def test_where_old_masks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         move_masks(data / "images", "mirror")
     monkeypatch.chdir(data)
     assert move_masks(".", "mirror") == 1
-    assert (tmp_path / "data-masks-before/inside/masks/0.png").is_file()
+    assert set(_kept(tmp_path / "data-masks-before")) == {"masks/0.png"}

@@ -1,5 +1,6 @@
 """Masks that do not lie on their images though their sizes fit: all of them turned or shifted, the old ones kept."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -24,7 +25,8 @@ Move = Turn | tuple[int, int]
 """A turn, or (down, right) in pixels."""
 
 _Fill = int | tuple[int, int, int]
-_INSIDE, _OUTSIDE = "inside", "outside"  # below a folder of old masks: those of the data, and of elsewhere
+_TABLE = "masks.json"
+"""In a folder of old masks, where each belongs: a path from the data's root, or an absolute one."""
 
 _TURNS: dict[Turn, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "mirror": lambda values: values[:, ::-1],
@@ -71,20 +73,30 @@ def move_masks(
     listing, masks = listed_masks(root)
     folder = kept_folder(root) if kept is None else Path(kept)
     _check_kept(root, listing, folder, default=kept is None)
-    # A mask that several images share is moved once.
-    pairs = {_place(listing, mask): (image, mask) for image, mask in zip(listing.paths, masks, strict=True)}
+    # A mask that several images share, or that has several names, is moved once.
+    pairs = {(listing.root / mask).resolve(): (image, mask) for image, mask in zip(listing.paths, masks, strict=True)}
     chosen = [place for place, names in pairs.items() if _is_moved(listing, names, how, max_image_pixels)]
     if not chosen:
         return 0
-    _keep(listing, chosen, folder)
+    kept_places = _keep(listing, chosen, folder)
+    written = 0
     try:
         for place in chosen:
             _move(place, how, fill, max_image_pixels)
-    except ImageReadError as error:
-        restore_masks(root, kept=folder)
-        raise unreadable(*pairs[place], error) from error
-    except BaseException:
-        restore_masks(root, kept=folder)
+            written += 1
+    except BaseException as error:
+        if written:
+            restore_masks(root, kept=folder)
+        else:
+            _forget(folder, kept_places)
+        names = pairs[chosen[written]]
+        if isinstance(error, ImageReadError):
+            raise unreadable(*names, error) from error
+        if isinstance(error, OSError):
+            raise DataError(
+                f"mask {printable(names[1])} cannot be written: {error.strerror}; every mask is as it was",
+                hint="let its folder be written to, and run it again",
+            ) from error
         raise
     return len(chosen)
 
@@ -100,7 +112,7 @@ def restore_masks(root: Path | str, *, kept: Path | str | None = None) -> int:
         How many masks were put back.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or it is another one.
     """
     listing, _ = listed_masks(root)
     folder = kept_folder(root) if kept is None else Path(kept)
@@ -109,13 +121,20 @@ def restore_masks(root: Path | str, *, kept: Path | str | None = None) -> int:
             f"there is no folder {folder}: no masks of {root} are kept there",
             hint="kept= names the folder that move_masks was given",
         )
-    copies = sorted(path for path in folder.rglob("*") if path.is_file())
-    for copy in copies:
-        where, *parts = copy.relative_to(folder).parts
-        with atomic_path(Path(os.sep if where == _OUTSIDE else listing.root.absolute(), *parts)) as temporary:
+    table = folder / _TABLE
+    if not table.is_file():
+        raise UsageError(
+            f"{folder} is no folder that move_masks has made: it holds no {_TABLE}",
+            hint="kept= names the folder that move_masks was given",
+        )
+    places: dict[str, str] = json.loads(table.read_text(encoding="utf-8"))
+    for name, place in places.items():
+        copy, target = folder / name, listing.root.absolute() / place
+        with atomic_path(target) as temporary:
             shutil.copyfile(copy, temporary)
-    shutil.rmtree(folder)
-    return len(copies)
+        shutil.copymode(copy, target)
+    _forget(folder, places)
+    return len(places)
 
 
 def kept_folder(root: Path | str) -> Path:
@@ -159,32 +178,46 @@ def _check_kept(root: Path | str, listing: Listing, folder: Path, *, default: bo
     )
 
 
-def _keep(listing: Listing, places: list[Path], folder: Path) -> None:
+def _keep(listing: Listing, places: list[Path], folder: Path) -> dict[str, str]:
+    """Copy the masks into ``folder``, which is there once all of them are; returns where each copy belongs."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    root = listing.root.resolve()
+    kept = {f"{number:06}-{place.name}": place for number, place in enumerate(places)}
+    named = {
+        name: place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
+        for name, place in kept.items()
+    }
     try:
-        for place in places:
-            copy = folder / _kept_name(listing, place)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place, copy)
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed before it moved anything
+        partial.mkdir(parents=True)
+        for name, place in kept.items():
+            shutil.copy2(place, partial / name)
+            _sync(partial / name)
+        with atomic_path(partial / _TABLE) as temporary:
+            temporary.write_text(json.dumps(named, indent=1), encoding="utf-8")
+        partial.rename(folder)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)  # no mask was touched yet
+        shutil.rmtree(partial, ignore_errors=True)  # no mask was touched yet
         if isinstance(error, OSError):
             raise DataError(
                 f"the old masks cannot be kept in {folder}: {error.strerror}; no mask was moved",
                 hint="kept= names another new folder",
             ) from error
         raise
+    return named
 
 
-def _place(listing: Listing, mask: str) -> Path:
-    return Path(os.path.normpath(listing.root.absolute() / mask))
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
-def _kept_name(listing: Listing, place: Path) -> Path:
-    """Below the folder that keeps it; tables may name masks that lie elsewhere."""
-    data = Path(os.path.normpath(listing.root.absolute()))
-    if place.is_relative_to(data):
-        return Path(_INSIDE, place.relative_to(data))
-    return Path(_OUTSIDE, *place.parts[1:])
+def _forget(folder: Path, kept: dict[str, str]) -> None:
+    """Delete what `_keep` has made, and nothing that somebody else has put beside it."""
+    for name in (_TABLE, *kept):
+        (folder / name).unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _is_moved(listing: Listing, names: tuple[str, str], how: Move, max_image_pixels: int) -> bool:

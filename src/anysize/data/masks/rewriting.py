@@ -42,6 +42,7 @@ def write_values(path: Path, read: MaskValues, values: NDArray[Any], max_image_p
     image = Image.fromarray(values)
     if read.palette is not None:
         image.putpalette(_reaching(read.palette, int(values.max())).tobytes())
+    mode = path.stat().st_mode
     with atomic_path(path) as temporary:
         image.save(temporary, format=read.format)
         if not np.array_equal(read_values(temporary, max_image_pixels=max_image_pixels).values, values):
@@ -49,6 +50,7 @@ def write_values(path: Path, read: MaskValues, values: NDArray[Any], max_image_p
                 f"mask {printable(str(path))} is stored as {read.format}, which would change its values",
                 hint="save the original masks as PNG",
             )
+    path.chmod(mode)
 
 
 def _reaching(palette: NDArray[np.uint8], value: int) -> NDArray[np.uint8]:

@@ -131,6 +131,13 @@ def test_the_move_that_mends_a_shift_is_against_it() -> None:
     assert finding.fix.endswith("; move (-9, 6)")
 
 
+def test_no_line_moves_masks_that_lie_where_they_belong() -> None:
+    images, masks = zip(*([squares((0, 0))] + [squares((9, -6))] * 7), strict=True)
+    (finding,) = check_pairing(images, masks, mend=lambda move: f"move {move}")
+    assert finding.found.startswith("masks lie about 9 px down and 6 px left")
+    assert finding.fix.endswith("; not all of them: 1 of these 8 lie where they belong")
+
+
 @pytest.mark.slow
 def test_real_masks_that_were_mirrored_or_exchanged_are_found(real_data: Path) -> None:
     images, masks = zip(*pairs_of(real_data / "camvid", 6), strict=True)

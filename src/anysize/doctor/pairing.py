@@ -106,13 +106,16 @@ def _moved(estimates: Sequence[ShiftEstimate]) -> tuple[str, str, Move | None] |
         return None
     # Each by itself: where a mask fits its image unmoved as well as moved, textures repeat.
     down, right = (round(float(np.median([estimate.shift[axis] for estimate in estimates]))) for axis in (0, 1))
-    nothing_fits = _mean_centre(estimates) < _ABSENT  # else some lie where they belong, and are not to be moved
+    num_right = sum(
+        max(map(abs, estimate.shift)) <= _TOLERANCE and estimate.score_unshifted >= _CLEAR for estimate in estimates
+    )
+    but = f"; not all of them: {num_right} of these {len(estimates)} lie where they belong" if num_right else ""
     return (
         f"masks lie about {_way(down, 'down', 'up')} and {_way(right, 'right', 'left')} of where their images have "
         f"edges ({num_same} of {len(estimates)} images agree; fit {score:.1f} there, {at_home:.1f} in place)",
         f"move the masks {_way(-down, 'down', 'up')} and {_way(-right, 'right', 'left')}, or apply the same crop, "
-        "padding and resizing to image and mask",
-        (-down, -right) if nothing_fits else None,
+        f"padding and resizing to image and mask{but}",
+        None if num_right else (-down, -right),
     )
 
 

@@ -1,6 +1,8 @@
 """An interrupted run that goes on ends where an uninterrupted one does: the same weights, the same rows."""
 
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -20,6 +22,7 @@ from anysize.training import TrainConfig
 from anysize.training.interrupt import StopRequest
 from anysize.training.run import train
 from anysize.training.run_folder import RunFolder
+from heard import Heard
 from toy import QUIET, quick, table_of
 
 # What has a memory: batch statistics, and the optimiser's moments.
@@ -222,18 +225,22 @@ def test_two_processes_do_not_write_to_one_run(uninterrupted: Path, stripes: Pat
     again = quick(stripes, None, **STATEFUL, resume=uninterrupted, epochs=4)
     rows = table_of(uninterrupted)
     # The lock is the open file's: of another process it is the same.
-    with RunFolder(uninterrupted).held(), pytest.raises(UsageError, match="another process is training in the run"):
+    with (
+        RunFolder(uninterrupted).held(QUIET),
+        pytest.raises(UsageError, match="another process is training in the run"),
+    ):
         train(again, console=QUIET)
     assert table_of(uninterrupted) == rows
 
 
 def test_a_process_that_was_killed_holds_no_run(tmp_path: Path) -> None:
     script = "import os, sys; from anysize.training.run_folder import RunFolder; from pathlib import Path\n"
-    script += "with RunFolder(Path(sys.argv[1])).held(): os.kill(os.getpid(), 9)"
+    script += "from anysize.console import Console\n"
+    script += "with RunFolder(Path(sys.argv[1])).held(Console()): os.kill(os.getpid(), 9)"
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / ".lock").exists()
-    with RunFolder(tmp_path).held():
+    with RunFolder(tmp_path).held(QUIET):
         pass
 
 
@@ -241,3 +248,23 @@ def test_from_python_a_run_that_is_not_there_is_named(stripes: Path, tmp_path: P
     with pytest.raises(UsageError, match=r"there is no run in .*nowhere"):
         train(quick(stripes, None, resume=tmp_path / "nowhere"), console=QUIET)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_system_without_locks_is_told_and_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    heard = Heard()
+    with RunFolder(tmp_path).held(heard):
+        pass
+    (told,) = heard.lines
+    assert told.startswith(f"{tmp_path} cannot be locked (")
+    assert told.endswith("): see that no other process trains in it")
+
+
+def test_a_folder_that_holds_a_lock_alone_is_free(stripes: Path, tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    assert train(quick(stripes, tmp_path, epochs=1), console=QUIET).ended == "finished"
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        train(quick(stripes, tmp_path), console=QUIET)

@@ -11,7 +11,9 @@ from test_resume import same_results, stop_after
 import anysize.training.run as run_module
 from anysize.config_file import read_config
 from anysize.data import ImageDataset
-from anysize.errors import AnysizeError
+from anysize.errors import AnysizeError, UsageError
+from anysize.loading import EpochPlanner
+from anysize.stepping.batch_norm import frozen_layers
 from anysize.training import TrainConfig
 from anysize.training.normalising import Normalising
 from anysize.training.preflight import _pixels
@@ -19,7 +21,7 @@ from anysize.training.progress import RunProgress
 from anysize.training.run import train
 from anysize.training.setup import Setup, set_up
 from heard import Heard, segmenter
-from toy import QUIET, quick, quick_segmenter, write_shapes, write_stripes
+from toy import QUIET, quick, quick_segmenter, table_of, write_shapes, write_stripes
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def test_a_run_grows_its_images(shapes: Path, tmp_path: Path, monkeypatch: pytes
         seen.append((len(sizes), max(max(size) for size in sizes)))
         return step(model, optimizer, raws, *rest, **options)
 
-    config = quick_segmenter(shapes, tmp_path / "whole", start_side=32, epochs=5, crop=1.0, val_split=0.3)
+    config = quick_segmenter(shapes, tmp_path / "whole", start_side=32, epochs=5, batch_size=2, crop=1.0)
     heard = Heard()
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "train_step", watched)
@@ -48,16 +50,15 @@ def test_a_run_grows_its_images(shapes: Path, tmp_path: Path, monkeypatch: pytes
     (told,) = heard.starting("image sizes")
     num = int(told.split(" images a step")[0].split()[-1])
     assert told == (
-        f"image sizes epochs 1 to 4: longer side at most 32 pixels, {num} images a step; then as they are, 4 a step, "
-        "for about as many pixels"
+        f"image sizes epochs 1 to 4: longer side at most 32 pixels, {num} images a step; then as they are, 2 a step"
     )
-    assert 4 < num < 28
+    assert num == 3  # and no more, so that an epoch of 14 has four updates
     small = [count for count, longest in seen if longest <= 32]
     full = [count for count, longest in seen if longest > 32]
     assert sum(small) == 4 * 14
     assert sum(full) == 14
-    assert max(small) == min(num, 14)
-    assert max(full) == 4
+    assert max(small) == num
+    assert max(full) == 2
     assert seen[-1][1] > 32
 
     with monkeypatch.context() as patch:
@@ -66,14 +67,18 @@ def test_a_run_grows_its_images(shapes: Path, tmp_path: Path, monkeypatch: pytes
     assert (stopped.ended, stopped.epochs) == ("interrupted", 4)
     same_results(train(TrainConfig(resume=stopped.run), console=QUIET).run, whole.run)
     # More epochs than were planned: images have grown, and stay so.
-    longer = train(TrainConfig(resume=stopped.run, epochs=10), console=QUIET)
+    longer = train(TrainConfig(resume=stopped.run, epochs=6), console=QUIET)
     assert read_config(TrainConfig, longer.run / "config.yaml").start_epochs == 4
+    with pytest.raises(UsageError, match="epochs that are done would have had images of other sizes"):
+        train(TrainConfig(resume=stopped.run, epochs=9, start_side=32, start_epochs=7), console=QUIET)
+    with pytest.raises(UsageError, match="epochs that are done would have had images of other sizes"):
+        train(TrainConfig(resume=stopped.run, epochs=9, start_side=24), console=QUIET)
 
 
-@pytest.mark.parametrize("max_side", [None, 60])
-def test_three_quarters_of_the_pixels_are_of_small_images(shapes: Path, max_side: int | None) -> None:
+@pytest.mark.parametrize("limits", [{}, {"max_side": 60}, {"crop_size": 40}])
+def test_three_quarters_of_the_pixels_are_of_small_images(shapes: Path, limits: dict[str, int]) -> None:
     """By default, but for the rounding to epochs; and at least one epoch has either size."""
-    options: dict[str, Any] = {"crop": 1.0, "start_side": 24, "max_side": max_side}
+    options: dict[str, Any] = {"crop": 1.0, "start_side": 24, **limits}
     setup = segmenter(shapes, epochs=100, **options)[0]
     start = setup.config.start
     assert start is not None
@@ -144,6 +149,53 @@ def test_statistics_stand_still_where_full_size_has_too_few_images(
         same_results(train(TrainConfig(resume=run), console=QUIET).run, whole.run)
 
 
+def test_statistics_that_are_to_be_frozen_from_now_on_are_found_first(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for when a run is resumed within its start: at its end, over images at full size, as in a new run."""
+    options: dict[str, Any] = {"start_side": 16, "start_epochs": 3, "epochs": 4}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        run = train(quick_segmenter(shapes, tmp_path / "run", **options), console=QUIET).run
+    stages = []
+    begin = Normalising.begin_epoch
+
+    def watched(self: Normalising) -> None:
+        begin(self)
+        stages.append((self._progress.stage, bool(frozen_layers(self._model))))
+
+    monkeypatch.setattr(Normalising, "begin_epoch", watched)
+    train(TrainConfig(resume=run, batch_norm="frozen"), console=QUIET)
+    assert stages == [("start", False), ("start", False), ("all", True)]
+
+
+def test_rates_go_by_pixels(shapes: Path, tmp_path: Path) -> None:
+    """A quarter of the pixels is still to come when images are at full size, and a quarter of the schedule."""
+    options: dict[str, Any] = {"start_side": 24, "epochs": 8, "sched": "poly", "crop": 1.0, "warmup_epochs": 0.0}
+    result = train(quick_segmenter(shapes, tmp_path / "run", lr=0.01, **options), console=QUIET)
+    start = read_config(TrainConfig, result.run / "config.yaml").start
+    assert start is not None
+    setup = segmenter(shapes, **options)[0]
+    small, full = (float(setup.train.sizes(epoch).prod(axis=1).sum()) for epoch in (0, start.epochs))
+    total = start.epochs * small + (8 - start.epochs) * full
+    rates = [float(row["lr"]) for row in table_of(result.run)]
+    for epoch in range(8):
+        # The last step of the epoch; one of n is a step before its end.
+        steps = 14 // 4 + 1 if epoch >= start.epochs else -(-14 // EpochPlanner(
+            setup.train.sizes, setup.config, seed=0, start=start
+        ).batch_size(0))  # fmt: skip
+        seen = min(epoch, start.epochs) * small + max(epoch - start.epochs, 0) * full
+        seen += (small if epoch < start.epochs else full) * (steps - 1) / steps
+        assert rates[epoch] == pytest.approx(0.01 * (1 - seen / total) ** 0.9, rel=1e-6)
+
+
+def test_an_epoch_of_few_images_has_four_updates(shapes: Path) -> None:
+    setup = segmenter(shapes, start_side=8, epochs=4, batch_size=2)[0]
+    planner = EpochPlanner(setup.train.sizes, setup.config, seed=0, start=setup.config.start)
+    assert planner.pixel_ratio > 20
+    assert [planner.batch_size(epoch) for epoch in (0, 3)] == [14 // 4, 2]
+
+
 def test_statistics_are_decided_by_full_size(shapes: Path) -> None:
     options: dict[str, Any] = {"batch_norm": "auto", "epochs": 5}
     enough = segmenter(shapes, **options, batch_size=14, start_side=32)[0]
@@ -167,7 +219,9 @@ def test_a_classifier_grows_too(stripes: Path, tmp_path: Path) -> None:
 
 def test_images_that_are_all_small_are_told(shapes: Path) -> None:
     (told,) = segmenter(shapes, start_side=200)[1].starting("note: --start-side")
-    assert told == "note: --start-side 200 changes nothing: no training image has a longer side above that"
+    assert told == "note: --start-side 200 changes nothing: no training image gets a longer side above that"
+    enlarged = segmenter(shapes, start_side=100, scale=(1.5, 1.5), epochs=4)[1]
+    assert enlarged.starting("image sizes epochs 1 to 3: longer side at most 100 pixels")
     assert not segmenter(shapes)[1].starting("image sizes")
 
 
@@ -180,7 +234,7 @@ def test_images_that_are_all_small_are_told(shapes: Path) -> None:
         ),
         ({"start_side": 0}, "--start-side is 0; it must be at least 1"),
         ({"start_side": 64, "max_side": 64}, "--start-side is 64; it must be below --max-side 64"),
-        ({"start_side": 32, "start_epochs": 6}, "--start-epochs is 6; it must be at least 1 and below --epochs 6"),
+        ({"start_side": 32, "start_epochs": 6}, "--start-epochs is 6; it must be at least 1 and below --epochs 6: "),
         ({"start_side": 32, "start_epochs": 0}, "--start-epochs is 0; it must be at least 1 and below --epochs 6"),
         ({"start_side": 32, "epochs": 1}, "--epochs is 1; it must be 2 or more with --start-side"),
         ({"start_side": 32, "see": "patches"}, "--start-side is 32, and --see patches sees windows of 256 pixels"),

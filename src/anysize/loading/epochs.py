@@ -16,6 +16,8 @@ __all__ = ["EpochPlanner"]
 # that fits on none of them in a later one lies on a canvas of its own.
 _EPOCHS_SEEN = 4
 
+_LEAST_STEPS = 4  # of an epoch with smaller images
+
 
 class EpochPlanner:
     """Plans each epoch of a run as its options say.
@@ -56,12 +58,17 @@ class EpochPlanner:
             )
 
     def batch_size(self, epoch: int) -> int:
-        """Images a step: as many as were asked for, and more while they are smaller, for the same pixels."""
+        """Images a step: as many as were asked for, and more while they are smaller, for the same pixels.
+
+        A quarter of the images at most, so that an epoch has four updates where it would have them at full size.
+        """
         asked = self._options.batch_size
-        return asked if self._start is None or epoch >= self._start.epochs else round(asked * self._pixel_ratio)
+        if self._start is None or epoch >= self._start.epochs:
+            return asked
+        return max(min(round(asked * self.pixel_ratio), len(self._sizes_of(0)) // _LEAST_STEPS), asked)
 
     @cached_property
-    def _pixel_ratio(self) -> float:
+    def pixel_ratio(self) -> float:
         """Pixels of an image at full size for one of an image at the start; the same in each process of a run."""
         if self._start is None:
             return 1.0

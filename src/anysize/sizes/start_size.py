@@ -38,3 +38,17 @@ class StartSize:
         if epoch >= self.epochs:
             return full
         return self.side if full is None else min(self.side, full)
+
+    def paid(self, epochs_done: float, epochs: int, pixel_ratio: float) -> float:
+        """Epochs that are done, each weighted by its pixels: a schedule that goes by them ends with the run, too.
+
+        Args:
+            epochs_done: 0 to ``epochs``.
+            epochs: of the whole run.
+            pixel_ratio: pixels of an epoch at full size for one of an epoch at the start.
+
+        >>> [StartSize(512, 8).paid(done, 10, 4.0) for done in (0, 4, 8, 9, 10)]
+        [0.0, 2.5, 5.0, 7.5, 10.0]
+        """
+        small, full = min(epochs_done, self.epochs), max(epochs_done - self.epochs, 0.0)
+        return epochs * (small + full * pixel_ratio) / (self.epochs + (epochs - self.epochs) * pixel_ratio)

@@ -106,27 +106,21 @@ class TrainConfig(
             return
         require(side >= 1, "start_side", side, "at least 1")
         require(self.max_side is None or side < self.max_side, "start_side", side, f"below --max-side {self.max_side}")
-        require(
-            epochs is None or 1 <= epochs < self.epochs,
-            "start_epochs", epochs, f"at least 1 and below --epochs {self.epochs}: the last are at full size",
-        )  # fmt: skip
         require(self.epochs >= 2, "epochs", self.epochs, "2 or more with --start-side: the last is at full size")
+        if epochs is not None and not 1 <= epochs < self.epochs:
+            raise UsageError(
+                f"--start-epochs is {epochs}; it must be at least 1 and below --epochs {self.epochs}: the last are at "
+                "full size",
+                hint=f"--start-epochs {max(1, self.epochs * 3 // 4)} beside --epochs {self.epochs}",
+            )
 
     @property
     def start(self) -> StartSize | None:
         """What ``start_side`` and ``start_epochs`` come to; None for full size from the first epoch.
 
-        Raises:
-            UsageError: the epochs were left to the sizes of the images, and `set_up` has not asked them yet.
+        It is of one epoch where the number is left to the sizes of the images, and `set_up` has not asked them yet.
         """
-        if self.start_side is None:
-            return None
-        if self.start_epochs is None:
-            raise UsageError(
-                "--start-epochs was left to the sizes of the images, and there are none here",
-                hint="give a number: --start-epochs 20",
-            )
-        return StartSize(self.start_side, self.start_epochs)
+        return None if self.start_side is None else StartSize(self.start_side, self.start_epochs or 1)
 
     def changed(self, **values: Any) -> Self:
         """Return the options with some changed, which then count as given; what nobody gave stays a recipe's."""

@@ -18,13 +18,35 @@ def take_changes(
     config: TrainConfig, begun: TrainConfig, progress: RunProgress, setup: Setup, console: Console
 ) -> None:
     """Options of a resumed run that mean something else in the middle of it."""
-    if config.batch_norm == "frozen" != begun.batch_norm:
+    _require_same_past(config, begun, progress)
+    start = config.start
+    finds_them = start is not None and progress.epoch < start.epochs and config.pretrained is None
+    if config.batch_norm == "frozen" != begun.batch_norm and not finds_them:  # else they are frozen at full size
         progress.trained_layers = list(trained_layers(setup.model))  # all that the run has trained so far
         progress.stage = ""  # a stage begins: what is frozen is remembered anew
     if config.epochs != begun.epochs and config.sched in ("cosine", "poly"):
         console.say(
             f"note: the {config.sched} schedule runs over {config.epochs} epochs now rather than {begun.epochs}; the "
             "rate goes back up to where it is at this point of the longer run"
+        )
+
+
+def _require_same_past(config: TrainConfig, begun: TrainConfig, progress: RunProgress) -> None:
+    """Epochs that are done had the sizes that they had.
+
+    Raises:
+        UsageError: another start would have given them others.
+    """
+    done = range(progress.epoch + (progress.step > 0))
+    sides = [
+        [config.max_side if start is None else start.max_side(epoch, config.max_side) for epoch in done]
+        for start in (begun.start, config.start)
+    ]
+    if sides[0] != sides[1]:
+        raise UsageError(
+            f"with --start-side {config.start_side} and --start-epochs {config.start_epochs} epochs that are done "
+            f"would have had images of other sizes (the run began with {begun.start_side} and {begun.start_epochs})",
+            hint="a new run with --pretrained and the weights of this one, or leave the two as they were",
         )
 
 

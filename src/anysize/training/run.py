@@ -60,13 +60,13 @@ def train(config: TrainConfig, *, console: Console | None = None) -> TrainResult
     folder, config = _choose_folder(config)
     if config.resume is not None:
         require_same_norm(config, config.resume)
-        with folder.held():
+        with folder.held(console):
             setup = set_up(config, console)
             return _go(setup, folder, _resumed(config, setup, folder, console), console)
     setup = set_up(config, console)
     preflight(setup, console)
     folder.create()
-    with folder.held():
+    with folder.held(console):
         return _go(setup, folder, RunProgress.at_start(setup), console)
 
 
@@ -224,6 +224,8 @@ class _Run:
 
     def _lr(self, epochs_done: float) -> float:
         config = self.config
+        if config.start is not None:
+            epochs_done = config.start.paid(epochs_done, config.epochs, self.planner.pixel_ratio)
         return scheduled_lr(
             config.sched,
             peak=config.peak_lr,

@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from anysize.console import Console
 from anysize.errors import UsageError
 
 __all__ = ["RunFolder"]
@@ -72,6 +73,11 @@ class RunFolder:
         return self.root / "left_out.csv"
 
     @property
+    def lock(self) -> Path:
+        """An empty file that the process which trains here holds locked."""
+        return self.root / ".lock"
+
+    @property
     def split(self) -> Path:
         """Which images were trained on, and which were held out."""
         return self.root / "split.csv"
@@ -82,7 +88,9 @@ class RunFolder:
         Raises:
             UsageError: the folder exists and holds something.
         """
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+        if self.root.exists() and not (
+            self.root.is_dir() and {path.name for path in self.root.iterdir()} <= {self.lock.name}
+        ):
             raise UsageError(
                 f"the run folder {self.root} exists and is not empty",
                 hint=f"go on with it by --resume {self.root}, or choose another --output",
@@ -98,11 +106,11 @@ class RunFolder:
         self.root.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, console: Console) -> Iterator[None]:
         """Keep the folder to this process: two that write to it would mix their rows and checkpoints.
 
         The operating system lets go of it when the process ends, however it ends; the empty file ``.lock`` that stays
-        means nothing by itself.
+        means nothing by itself. Where the file system knows no locks, that is said, and the run goes on.
 
         Raises:
             UsageError: another process trains in it now, or there is no such folder.
@@ -111,18 +119,24 @@ class RunFolder:
             raise UsageError(
                 f"there is no run in {self.root}", hint="--resume takes the folder of a run that was started before"
             )
-        lock = FileLock(self.root / ".lock")
+        # Never a lock that is the file itself: it would stay behind a process that was killed, and go with a copy.
+        lock = FileLock(self.lock, fallback_to_soft=False)
         try:
             lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                f"another process is training in the run folder {self.root}",
-                hint="wait until it has ended, or stop it (Ctrl-C saves); then --resume goes on",
-            ) from None
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, Timeout):
+                raise self._in_use() from None
+            console.warn(f"{self.root} cannot be locked ({error}): see that no other process trains in it")
         try:
             yield
         finally:
             lock.release()
+
+    def _in_use(self) -> UsageError:
+        return UsageError(
+            f"another process is training in the run folder {self.root}",
+            hint="wait until it has ended, or stop it (Ctrl-C saves); then --resume goes on",
+        )
 
     def log_event(self, kind: str, time: float, content: Mapping[str, Any]) -> None:
         """Append a line to the events: what happened (``kind``), when (seconds since 1970) and its particulars."""

@@ -35,7 +35,7 @@ from anysize.training.recipe import with_recipe
 from anysize.training.remarks import remarks
 from anysize.training.seeing import with_seeing
 from anysize.training.source import check, datasets, held_out, images_of, read_source
-from anysize.training.start import require_start_sides, told_start, with_start
+from anysize.training.start import require_start_sides, require_whole, told_start, with_start
 from anysize.training.tasks import Task, task_for
 
 __all__ = ["Setup", "build_optimizer", "set_up"]
@@ -77,7 +77,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
     task = task_for(source.task)
     config = with_seeing(config, source.task, console)
     config = with_recipe(config, source.task, console)
-    config = with_start(config, source.train)
+    require_whole(config)
     channels = source.train.channels_for(config.in_channels)
     kwargs = parse_pairs("model-kwargs", config.model_kwargs)
     model = model_from_flags(config.model, config.model_kwargs, num_classes=len(source.classes), in_channels=channels)
@@ -96,6 +96,7 @@ def set_up(config: TrainConfig, console: Console) -> Setup:
         console.warn(f"{len(left_out)} files take no part; they are listed in the run folder's left_out.csv")
     normalisation = normalisation_for(config, checked.mean, checked.std)
     train, val = datasets(config, checked.source, channels, side)
+    config = with_start(config, train)
     for remark in remarks(config, model, train):
         console.say(f"note: {remark}")
     told = told_start(config, train)

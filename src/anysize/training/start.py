@@ -10,40 +10,42 @@ from anysize.loading import EpochPlanner
 from anysize.sizes import format_size
 from anysize.training.config import TrainConfig
 
-__all__ = ["require_start_sides", "told_start", "with_start"]
+__all__ = ["require_start_sides", "require_whole", "told_start", "with_start"]
 
 
 SHARE = 0.75
-"""Of the run's pixels, those at the start size, unless --start-epochs says otherwise: of the shares in
-benchmarks/segmentation_peers.py, 0.5, 0.75 and 0.9, which differ by as much as two runs of one do."""
+"""Of the run's pixels, those at the start size, unless --start-epochs says otherwise: of the shares that were tried
+with benchmarks/segmentation_peers.py (0.5, 0.75 and 0.9), which differ by as much as two runs of one do."""
 
 
-def with_start(config: TrainConfig, table: ImageTable) -> TrainConfig:
-    """Return ``config`` with the epochs of the start as a number: a resumed run keeps them, whatever its --epochs.
-
-    Args:
-        config: of the run.
-        table: its training images, of whose sizes the number is a matter.
+def require_whole(config: TrainConfig) -> None:
+    """Check that the run sees whole images.
 
     Raises:
-        UsageError: the run sees patches, whose size an image's does not change.
+        UsageError: it sees patches, whose size an image's does not change.
     """
-    if config.start_side is None:
-        return config
-    if config.see == "patches":
+    if config.start_side is not None and config.see == "patches":
         raise UsageError(
             f"--start-side is {config.start_side}, and --see patches sees windows of {config.patch_size} pixels, of "
             "which smaller images would have other ones",
             hint="leave out --start-side, or --see patches",
         )
-    if config.start_epochs is not None:
+
+
+def with_start(config: TrainConfig, train: ImageDataset | PatchDataset) -> TrainConfig:
+    """Return ``config`` with the epochs of the start as a number, and have ``train`` start so.
+
+    A resumed run keeps them, whatever its --epochs.
+    """
+    if config.start_side is None or isinstance(train, PatchDataset):
         return config
-    small, full = (
-        float(shrunk_sizes(table.sizes, side).prod(axis=1).mean()) for side in (config.start_side, config.max_side)
-    )
-    # e epochs of `small` and the others of `full`, so that the first have their share of all pixels.
-    share = SHARE * full / (SHARE * full + (1 - SHARE) * small)
-    return config.resolved(start_epochs=min(max(round(config.epochs * share), 1), config.epochs - 1))
+    if config.start_epochs is None:
+        small, full = (float(train.sizes(epoch).prod(axis=1).mean()) for epoch in (0, 1))
+        # e epochs of `small` and the others of `full`, so that the first have their share of all pixels.
+        share = SHARE * full / (SHARE * full + (1 - SHARE) * small)
+        config = config.resolved(start_epochs=min(max(round(config.epochs * share), 1), config.epochs - 1))
+        train.start = config.start
+    return config
 
 
 def require_start_sides(config: TrainConfig, table: ImageTable, smallest_side: int) -> None:
@@ -72,12 +74,12 @@ def told_start(config: TrainConfig, train: ImageDataset | PatchDataset) -> str |
     start = config.start
     if start is None or isinstance(train, PatchDataset):
         return None
-    if (shrunk_sizes(train.table.sizes, start.side) == shrunk_sizes(train.table.sizes, config.max_side)).all():
-        return f"note: --start-side {start.side} changes nothing: no training image has a longer side above that"
+    if int(train.largest_sizes().max()) <= start.side:
+        return f"note: --start-side {start.side} changes nothing: no training image gets a longer side above that"
     planner = EpochPlanner(train.sizes, config, seed=config.seed, start=start)
     full = "as they are" if config.max_side is None else f"at most {config.max_side}"
     epochs = "epoch 1" if start.epochs == 1 else f"epochs 1 to {start.epochs}"
     return (
         f"image sizes {epochs}: longer side at most {start.side} pixels, {planner.batch_size(0)} images a step; then "
-        f"{full}, {config.batch_size} a step, for about as many pixels"
+        f"{full}, {config.batch_size} a step"
     )

@@ -14,7 +14,8 @@ ways, in mean IoU over the data set at the original resolution of the masks, whe
 * ``native-bn``, ``native-gn`` and ``resized-gn`` tell the two differences apart: native size with BatchNorm or
   GroupNorm whatever ``auto`` says, 512 x 512 with GroupNorm.
 * ``native-start``: as ``native``, after three quarters of the pixels at 512 pixels a side at most (``anysize train
-  --start-side 512``).
+  --start-side 512``). ``native-start-bn``, ``-frozen`` and ``-gn`` tell what batch normalisation may do at full size
+  then: batches to the end, statistics that stand still, GroupNorm all along.
 * ``native-512``: as ``native``, but images whose longer side has more than 512 pixels are shrunk to that, their shape
   kept (``anysize train --max-side 512``): what resolution does, and what squares do.
 
@@ -88,14 +89,19 @@ MEGAPIXELS = {"facade_voc": 160.0, "bridge_voc": 240.0, "camvid": 100.0, "isbi_e
 """Seen by each training: more where there are more pixels, and so that two cores train all of them in an hour."""
 IDENTITY = ("name", "way", "megapixels", "lr", "seed")
 """What tells one training from another."""
-WAYS = ("native", "native-bn", "native-gn", "native-start", "native-512", "resized", "resized-gn", "cropped")
+STARTS = {
+    "native-start": "",
+    "native-start-bn": "recalibrate",
+    "native-start-frozen": "frozen",
+    "native-start-gn": "group",
+}
+"""Ways that begin with small images, each with its policy of batch normalisation; none: that of ``auto``."""
+WAYS = ("native", "native-bn", "native-gn", *STARTS, "native-512", "resized", "resized-gn", "cropped")
 OWN = ("native", "native-start", "native-512")
 USUAL = ("resized", "cropped")
 SIDE = 512
 STEP_PIXELS = 4 * SIDE * SIDE
 AUGMENTATION = Augmentation(hflip=0.5, scale=(0.75, 4 / 3), crop=0.9, color_jitter=0.2)
-NO_SIDE_ABOVE_512 = ("camvid", "isbi_em")
-"""``native-start`` and ``native-512`` are ``native`` there, and need not be trained."""
 START_SHARE = 0.75
 """Of the seen pixels, those of images at 512 pixels a side at most, in ``native-start``."""
 MAX_PIXELS = 8_000_000
@@ -148,7 +154,7 @@ def read(job: Job) -> Data:
     train = ImageDataset(
         source.train, channels, augmentation=AUGMENTATION, smallest_side=32, max_side=job.max_side, **common
     )
-    if job.way == "native-start":
+    if job.way in STARTS:
         train.start = started(train, job)
     val = ImageDataset(source.val, channels, max_side=job.max_side, **common)
     return Data(train, val, Normalisation(checked.mean, checked.std), len(source.classes))
@@ -177,6 +183,7 @@ def network(job: Job, data: Data) -> tuple[nn.Module, str]:
         if full_size_from(data) and policy != "group":
             policy = auto_policy(model, data, full_size_from(data), FEW_LATER)
             policy = "frozen" if policy == "group" else policy  # from full size on, as in any run
+    policy = STARTS.get(job.way) or policy
     if policy == "group":
         with_group_norm(model)
     return model.to(memory_format=torch.channels_last), policy
@@ -413,7 +420,7 @@ def alone(job: Job) -> dict[str, Any]:
 
 def row(one: dict[str, Any]) -> str:
     return (
-        f"{one['name']:12} {one['way']:12} {one['mean_iou']:9.2%} {one['pixel_accuracy']:9.2%} {one['steps']:8} "
+        f"{one['name']:12} {one['way']:19} {one['mean_iou']:9.2%} {one['pixel_accuracy']:9.2%} {one['steps']:8} "
         f"{one['seen'] / 1e6:9.1f} {one['seconds']:8.1f} {one['seen'] / 1e6 / one['seconds']:6.2f} "
         f"{one['peak_mib_training']:9.0f}"
     )
@@ -421,7 +428,7 @@ def row(one: dict[str, Any]) -> str:
 
 def report(results: list[dict[str, Any]]) -> list[str]:
     head = (
-        f"{'data':12} {'way':12} {'mean IoU':>9} {'pixel acc':>9} {'updates':>8} {'seen Mpx':>9} {'seconds':>8} "
+        f"{'data':12} {'way':19} {'mean IoU':>9} {'pixel acc':>9} {'updates':>8} {'seen Mpx':>9} {'seconds':>8} "
         f"{'Mpx/s':>6} {'peak MiB':>9}"
     )
     order = {name: place for place, name in enumerate(SETS)}
@@ -435,10 +442,6 @@ def verdict(results: list[dict[str, Any]]) -> list[str]:
     for one in results:
         found.setdefault((one["name"], one["way"]), []).append(one["mean_iou"])
     means = {key: float(np.mean(values)) for key, values in found.items()}
-    for name in NO_SIDE_ABOVE_512:
-        if (name, "native") in means:
-            for way in ("native-start", "native-512"):
-                means.setdefault((name, way), means[name, "native"])
     lines, total = [], []
     for own in OWN:
         for way in USUAL:

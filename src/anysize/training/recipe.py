@@ -41,6 +41,9 @@ def with_recipe(config: TrainConfig, task: Literal["classify", "segment"], conso
     if config.see == "patches":
         values = _without(values, _WINDOWS)
         said += "; patches take the place of its windows (--see patches)"
+    elif config.start_side is not None and "crop_size" in values:
+        values = _without(values, ("crop_size",))
+        said += "; whole images take the place of its windows (--start-side)"
     if kept:
         said += f"; your own stay: {', '.join(f'{_flag(name)} {_shown(getattr(config, name))}' for name in kept)}"
     if not (config.resume is not None and len(values) == 0):

@@ -62,9 +62,12 @@ class EpochPlanner:
 
         A quarter of the images at most, so that an epoch has four updates where it would have them at full size.
         """
+        is_at_full_size = self._start is None or epoch >= self._start.epochs
+        return self._options.batch_size if is_at_full_size else self._first_batch_size
+
+    @cached_property
+    def _first_batch_size(self) -> int:
         asked = self._options.batch_size
-        if self._start is None or epoch >= self._start.epochs:
-            return asked
         return max(min(round(asked * self.pixel_ratio), len(self._sizes_of(0)) // _LEAST_STEPS), asked)
 
     @cached_property

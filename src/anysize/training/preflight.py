@@ -69,11 +69,10 @@ def preflight(setup: Setup, console: Console) -> None:
         TrainingError: it cannot, with the causes that were found and their fixes.
     """
     config = setup.config
-    pixels = _pixels(setup)
     if not config.preflight or config.resume is not None or setup.task.name != "segment":
         return
     _require_pairs(setup)
-    if pixels < LONG_PIXELS:
+    if _pixels(setup) < LONG_PIXELS:
         console.say(
             "not examined, being short: 'anysize doctor learn' with the options of this run asks whether it can learn"
         )

@@ -123,20 +123,17 @@ class RunFolder:
         lock = FileLock(self.lock, fallback_to_soft=False)
         try:
             lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"another process is training in the run folder {self.root}",
+                hint="wait until it has ended, or stop it (Ctrl-C saves); then --resume goes on",
+            ) from None
         except (NotImplementedError, OSError) as error:
-            if isinstance(error, Timeout):
-                raise self._in_use() from None
             console.warn(f"{self.root} cannot be locked ({error}): see that no other process trains in it")
         try:
             yield
         finally:
             lock.release()
-
-    def _in_use(self) -> UsageError:
-        return UsageError(
-            f"another process is training in the run folder {self.root}",
-            hint="wait until it has ended, or stop it (Ctrl-C saves); then --resume goes on",
-        )
 
     def log_event(self, kind: str, time: float, content: Mapping[str, Any]) -> None:
         """Append a line to the events: what happened (``kind``), when (seconds since 1970) and its particulars."""

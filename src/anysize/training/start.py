@@ -9,9 +9,9 @@ from anysize.errors import ImageSizeError, UsageError
 from anysize.loading import EpochPlanner
 from anysize.sizes import format_size
 from anysize.training.config import TrainConfig
+from anysize.training.source import images_of
 
 __all__ = ["require_start_sides", "require_whole", "told_start", "with_start"]
-
 
 SHARE = 0.75
 """Of the run's pixels, those at the start size, unless --start-epochs says otherwise: what was measured with
@@ -37,14 +37,12 @@ def with_start(config: TrainConfig, train: ImageDataset | PatchDataset) -> Train
 
     A resumed run keeps them, whatever its --epochs.
     """
-    if config.start_side is None or isinstance(train, PatchDataset):
-        return config
-    if config.start_epochs is None:
+    if config.start_side is not None and config.start_epochs is None:
         small, full = (float(train.sizes(epoch).prod(axis=1).mean()) for epoch in (0, 1))
         # e epochs of `small` and the others of `full`, so that the first have their share of all pixels.
         share = SHARE * full / (SHARE * full + (1 - SHARE) * small)
         config = config.resolved(start_epochs=min(max(round(config.epochs * share), 1), config.epochs - 1))
-        train.start = config.start
+        images_of(train).start = config.start
     return config
 
 
@@ -72,7 +70,7 @@ def require_start_sides(config: TrainConfig, table: ImageTable, smallest_side: i
 def told_start(config: TrainConfig, train: ImageDataset | PatchDataset) -> str | None:
     """What the sizes of the first epochs are, in a line; None where all epochs have full size."""
     start = config.start
-    if start is None or isinstance(train, PatchDataset):
+    if start is None:
         return None
     if int(train.largest_sizes().max()) <= start.side:
         return f"note: --start-side {start.side} changes nothing: no training image gets a longer side above that"
